@@ -1,0 +1,247 @@
+//! Why a connection ends, in one place: the Reason Code for the peer, the sentence for the peer
+//! and the log, and whether the Will is published.
+
+use crate::codec::error::DecodeError;
+use crate::codec::frame::PacketType;
+use crate::codec::reason::ReasonCode;
+use crate::message::QoS;
+use crate::policy::Refusal;
+use crate::topic::filter::TopicFilterError;
+use crate::topic::name::TopicNameError;
+use std::fmt;
+use std::io;
+
+/// What a stranger on this port seems to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// A request line of HTTP: a browser, or a WebSocket client.
+    Http,
+    /// A TLS ClientHello.
+    Tls,
+    /// An MQTT packet that is no CONNECT.
+    Mqtt(PacketType),
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The client said DISCONNECT.
+    Disconnect,
+    /// The client said DISCONNECT and wants its Will published.
+    DisconnectWithWill,
+    /// The client closed the connection without a DISCONNECT.
+    ClosedByClient,
+    /// Reading or writing failed.
+    Socket(io::ErrorKind),
+    /// The broker is stopping.
+    ServerShuttingDown,
+    /// No packet came for one and a half Keep Alives.
+    KeepAliveTimeout,
+    /// No CONNECT came in time.
+    NoConnect,
+    /// Another connection took the session over.
+    SessionTakenOver,
+    /// The first packet is no CONNECT.
+    NotConnect(Stranger),
+    /// A packet could not be decoded.
+    Decode(DecodeError),
+    /// A second CONNECT on one connection.
+    SecondConnect,
+    /// A packet that only a server sends.
+    ServerPacket(PacketType),
+    /// AUTH, although no exchange is under way.
+    UnexpectedAuth,
+    /// CONNECT names an Authentication Method.
+    AuthenticationMethod,
+    /// CONNECT without a Client Identifier, where one is needed.
+    NoClientIdentifier,
+    /// A 3.x client asks for a longer Keep Alive than is allowed, which it cannot be told.
+    KeepAliveTooLong(u16),
+    /// The policy does not let it in.
+    Refused(Refusal),
+    /// A Topic Name that is none.
+    TopicName(TopicNameError),
+    /// A Will Topic that is no Topic Name.
+    WillTopic(TopicNameError),
+    /// A Topic Filter that is none, in a version that cannot be told.
+    TopicFilter(TopicFilterError),
+    /// A PUBLISH with neither Topic Name nor Topic Alias.
+    NoTopic,
+    /// A Topic Alias above the maximum the client was told.
+    TopicAliasTooHigh {
+        /// What it sent.
+        alias: u16,
+        /// What it was told.
+        maximum: u16,
+    },
+    /// A Topic Alias that was not set on this connection.
+    TopicAliasUnknown(u16),
+    /// A PUBLISH from a client with a Subscription Identifier.
+    SubscriptionIdentifier,
+    /// No Local on a shared subscription.
+    NoLocalShared,
+    /// A QoS above the maximum the client was told.
+    QoSNotSupported(QoS),
+    /// RETAIN, although retained messages are not available.
+    RetainNotSupported,
+    /// More unreleased QoS 2 messages than Receive Maximum allows.
+    ReceiveMaximumExceeded(u16),
+    /// An acknowledgement that does not fit the QoS of what it acknowledges.
+    WrongAcknowledgement(PacketType),
+    /// A Session Expiry Interval in DISCONNECT, although CONNECT had none.
+    SessionExpiryRevived,
+}
+
+impl Cause {
+    /// What a 5.0 peer is told.
+    pub fn reason(&self) -> ReasonCode {
+        match self {
+            Self::Disconnect | Self::ClosedByClient => ReasonCode::Success,
+            Self::DisconnectWithWill => ReasonCode::DisconnectWithWillMessage,
+            Self::Socket(_) => ReasonCode::UnspecifiedError,
+            Self::ServerShuttingDown => ReasonCode::ServerShuttingDown,
+            Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
+            Self::NoConnect => ReasonCode::MaximumConnectTime,
+            Self::SessionTakenOver => ReasonCode::SessionTakenOver,
+            Self::Decode(error) => error.reason_code(),
+            Self::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
+            Self::NoClientIdentifier | Self::KeepAliveTooLong(_) => {
+                ReasonCode::ClientIdentifierNotValid
+            }
+            Self::Refused(Refusal::Anonymous) => ReasonCode::NotAuthorized,
+            Self::TopicName(_) | Self::WillTopic(_) => ReasonCode::TopicNameInvalid,
+            Self::TopicFilter(_) => ReasonCode::TopicFilterInvalid,
+            Self::TopicAliasTooHigh { .. } => ReasonCode::TopicAliasInvalid,
+            Self::QoSNotSupported(_) => ReasonCode::QoSNotSupported,
+            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::ReceiveMaximumExceeded(_) => ReasonCode::ReceiveMaximumExceeded,
+            Self::NotConnect(_)
+            | Self::SecondConnect
+            | Self::ServerPacket(_)
+            | Self::UnexpectedAuth
+            | Self::NoTopic
+            | Self::TopicAliasUnknown(_)
+            | Self::SubscriptionIdentifier
+            | Self::NoLocalShared
+            | Self::WrongAcknowledgement(_)
+            | Self::SessionExpiryRevived => ReasonCode::ProtocolError,
+        }
+    }
+
+    /// Whether the peer ended it, so that there is nobody left to tell.
+    pub fn is_by_peer(&self) -> bool {
+        matches!(
+            self,
+            Self::Disconnect | Self::DisconnectWithWill | Self::ClosedByClient | Self::Socket(_)
+        )
+    }
+
+    /// Whether the Will is deleted, not published [MQTT-3.14.4-3] [MQTT5-3.14.4-3].
+    pub fn deletes_will(&self) -> bool {
+        matches!(self, Self::Disconnect)
+    }
+
+    /// The words mosquitto 2.1 logs for such an end; more than one cause shares some of them.
+    fn log_words(&self) -> &'static str {
+        match self.reason() {
+            ReasonCode::MalformedPacket => "malformed packet",
+            ReasonCode::NotAuthorized => "not authorised",
+            ReasonCode::PacketTooLarge => "oversize packet",
+            ReasonCode::TopicAliasInvalid => "topic alias invalid",
+            ReasonCode::ReceiveMaximumExceeded => "receive maximum exceeded",
+            ReasonCode::QoSNotSupported => "QoS not supported",
+            ReasonCode::RetainNotSupported => "retain not supported",
+            ReasonCode::ClientIdentifierNotValid => "identifier rejected",
+            ReasonCode::BadAuthenticationMethod => "bad authentication method",
+            ReasonCode::UnsupportedProtocolVersion => "unsupported protocol version",
+            _ => "protocol error",
+        }
+    }
+
+    /// What follows `Client ID [ADDRESS:PORT] disconnected` in the log.
+    pub fn log_suffix(&self) -> String {
+        match self {
+            Self::Disconnect => String::from("."),
+            Self::DisconnectWithWill
+            | Self::ClosedByClient
+            | Self::Socket(_)
+            | Self::ServerShuttingDown
+            | Self::KeepAliveTimeout
+            | Self::NoConnect
+            | Self::SessionTakenOver => format!(": {self}."),
+            _ => format!(": {} ({self}).", self.log_words()),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnect => f.write_str("disconnected"),
+            Self::DisconnectWithWill => f.write_str("disconnected, leaving its Will"),
+            Self::ClosedByClient => f.write_str("connection closed by client"),
+            Self::Socket(kind) => write!(f, "connection lost, {kind}"),
+            Self::ServerShuttingDown => f.write_str("server shutting down"),
+            Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
+            Self::NoConnect => f.write_str("no CONNECT in time"),
+            Self::SessionTakenOver => f.write_str("session taken over"),
+            Self::NotConnect(Stranger::Http) => {
+                f.write_str("this looks like HTTP; a browser or WebSocket client on the MQTT port")
+            }
+            Self::NotConnect(Stranger::Tls) => {
+                f.write_str("this looks like TLS; a TLS client on the plain port")
+            }
+            Self::NotConnect(Stranger::Mqtt(packet)) => {
+                write!(f, "the first packet is {}, not CONNECT", packet.name())
+            }
+            Self::Decode(error) => error.fmt(f),
+            Self::SecondConnect => f.write_str("a second CONNECT on one connection"),
+            Self::ServerPacket(packet) => write!(f, "{} is for servers to send", packet.name()),
+            Self::UnexpectedAuth => f.write_str("AUTH without an exchange under way"),
+            Self::AuthenticationMethod => {
+                f.write_str("this Authentication Method is not supported; none is")
+            }
+            Self::NoClientIdentifier => {
+                f.write_str("an empty Client Identifier is not possible here; choose one")
+            }
+            Self::KeepAliveTooLong(maximum) => {
+                write!(f, "Keep Alive must be between 1 and {maximum} seconds here")
+            }
+            Self::Refused(Refusal::Anonymous) => {
+                f.write_str("clients without a username are not let in")
+            }
+            Self::TopicName(error) => error.fmt(f),
+            Self::WillTopic(error) => write!(f, "Will Topic: {error}"),
+            Self::TopicFilter(error) => error.fmt(f),
+            Self::NoTopic => f.write_str("PUBLISH has neither Topic Name nor Topic Alias"),
+            Self::TopicAliasTooHigh { alias, maximum } => {
+                write!(f, "Topic Alias {alias} is above the maximum of {maximum}")
+            }
+            Self::TopicAliasUnknown(alias) => {
+                write!(f, "Topic Alias {alias} was not set on this connection")
+            }
+            Self::SubscriptionIdentifier => {
+                f.write_str("PUBLISH from a client has a Subscription Identifier")
+            }
+            Self::NoLocalShared => f.write_str("No Local is set on a shared subscription"),
+            Self::QoSNotSupported(qos) => write!(f, "QoS {} is above the maximum here", qos.bits()),
+            Self::RetainNotSupported => f.write_str("retained messages are turned off here"),
+            Self::ReceiveMaximumExceeded(maximum) => {
+                write!(
+                    f,
+                    "more than {maximum} QoS 2 messages sent and not released"
+                )
+            }
+            Self::WrongAcknowledgement(packet) => {
+                let name = packet.name();
+                write!(
+                    f,
+                    "{name} does not fit the QoS of the message it acknowledges"
+                )
+            }
+            Self::SessionExpiryRevived => {
+                f.write_str("DISCONNECT sets a Session Expiry Interval, but CONNECT had set none")
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Network Connections as the core sees them: what lasts exactly as long as one connection.
+
+use super::effects::Effects;
+use super::key::{ConnId, SessionId};
+use crate::codec::dialect::ProtocolVersion;
+use crate::limits;
+use crate::time::Mono;
+use crate::write_queue::WriteQueue;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The other end, as the shell knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// The port it connected to.
+    pub port: u16,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As mosquitto writes it: no brackets around an IPv6 address, and IPv4 always as IPv4.
+        write!(
+            f,
+            "{}:{}",
+            self.address.ip().to_canonical(),
+            self.address.port()
+        )
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing has arrived yet.
+    Silent,
+    /// Something has arrived, but no whole CONNECT.
+    AwaitConnect,
+    /// CONNECT was accepted.
+    Active(SessionId),
+    /// What is queued may still be flushed; nothing more is read.
+    Closing,
+}
+
+/// Topic Aliases of one connection.
+#[derive(Debug, Default)]
+pub struct TopicAliases {
+    /// By alias less one, what the client set.
+    pub inbound: Vec<Option<Box<str>>>,
+    /// By alias less one, what the broker set.
+    pub outbound: Vec<Box<str>>,
+}
+
+/// One Network Connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The other end.
+    pub peer: Peer,
+    /// How far it has come.
+    pub stage: Stage,
+    /// From its CONNECT; before that, the one answered in.
+    pub version: ProtocolVersion,
+    /// What waits for its socket.
+    pub output: WriteQueue,
+    /// When the last packet came (or much of a long one).
+    pub last_received: Mono,
+    /// The entry in the deadline heap that is this connection's.
+    pub timer_at: Mono,
+    /// Milliseconds without a packet after which it is closed: 1.5 Keep Alives; 0: never.
+    pub silence_max_ms: u64,
+    /// QoS 1 and 2 messages that may be in flight to it.
+    pub window: u16,
+    /// Bytes of the largest packet it takes.
+    pub maximum_packet_size: u32,
+    /// Topic Aliases it takes from the broker, at most.
+    pub topic_alias_maximum: u16,
+    /// Topic Aliases in use, if any.
+    pub aliases: Option<Box<TopicAliases>>,
+    /// Whether acknowledgements may carry a Reason String [MQTT5-3.1.2-29].
+    pub problem_information: bool,
+    /// Whether it is a bridge by bit 0x80 of its 3.x level.
+    pub bridge: bool,
+}
+
+impl Client {
+    fn new(peer: Peer, now: Mono) -> Self {
+        Self {
+            peer,
+            stage: Stage::Silent,
+            version: ProtocolVersion::V311,
+            output: WriteQueue::default(),
+            last_received: now,
+            timer_at: Mono::NEVER,
+            silence_max_ms: 0,
+            window: 0,
+            maximum_packet_size: limits::PACKET_BYTES_MAX,
+            topic_alias_maximum: 0,
+            aliases: None,
+            problem_information: true,
+            bridge: false,
+        }
+    }
+
+    /// Its session, once it has one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self.stage {
+            Stage::Active(session) => Some(session),
+            Stage::Silent | Stage::AwaitConnect | Stage::Closing => None,
+        }
+    }
+
+    /// When it will have been silent for too long; [`Mono::NEVER`] if it may be.
+    pub fn silent_at(&self) -> Mono {
+        match self.silence_max_ms {
+            0 => Mono::NEVER,
+            millis => self.last_received.plus_ms(millis),
+        }
+    }
+}
+
+/// All Network Connections, by the shell's keys.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slots: Vec<Option<Box<Client>>>,
+    count: usize,
+}
+
+impl Clients {
+    /// Puts a new connection at `conn`, a key that is free.
+    pub fn open(&mut self, conn: ConnId, peer: Peer, now: Mono) {
+        let index = conn.index();
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        if let Some(slot) = self.slots.get_mut(index) {
+            debug_assert!(slot.is_none(), "the shell reused a key in use");
+            self.count += usize::from(slot.is_none());
+            *slot = Some(Box::new(Client::new(peer, now)));
+        }
+    }
+
+    /// Frees `conn`.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Client>> {
+        let client = self.slots.get_mut(conn.index())?.take()?;
+        self.count -= 1;
+        if self.count == 0 {
+            self.slots = Vec::new();
+        }
+        Some(client)
+    }
+
+    /// The connection at `conn`.
+    pub fn get(&self, conn: ConnId) -> Option<&Client> {
+        self.slots.get(conn.index())?.as_deref()
+    }
+
+    /// The connection at `conn`.
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
+        self.slots.get_mut(conn.index())?.as_deref_mut()
+    }
+
+    /// Connections.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Each connection.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Client)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| Some((ConnId::from_index(index), slot.as_deref()?)))
+    }
+}
+
+/// Queues what `encode` appends for `client`, and marks the connection dirty if nothing waited.
+pub fn send(
+    client: &mut Client,
+    conn: ConnId,
+    effects: &mut Effects,
+    encode: impl FnOnce(&mut Vec<u8>),
+) {
+    if client.output.is_empty() {
+        effects.dirty.push(conn);
+    }
+    client.output.write(encode);
+}

@@ -1,0 +1,336 @@
+//! CONNECT [MQTT §3.1] [MQTT5 §3.1]: who may come in, which session it goes on with, and what
+//! CONNACK tells it.
+
+use super::cause::Cause;
+use super::client::{self, Stage};
+use super::disconnect::{end_connection, end_session};
+use super::key::{ConnId, SessionId};
+use super::session::{NEVER_EXPIRES, Session};
+use super::state::{Chance, State};
+use super::timers::TimerKey;
+use super::will;
+use crate::codec::connect::{ConnAck, Connect};
+use crate::codec::dialect::ProtocolVersion;
+use crate::codec::property::{Properties, Property};
+use crate::codec::reason::ReasonCode;
+use crate::config::Config;
+use crate::limits;
+use crate::message::{Identity, QoS};
+use crate::time::{Mono, Now};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::rc::Rc;
+
+/// What the client is told because it may assume otherwise.
+#[derive(Debug, Default)]
+struct Told {
+    assigned_client_identifier: bool,
+    server_keep_alive_s: Option<u16>,
+}
+
+/// A first CONNECT has come.
+///
+/// # Errors
+/// Why it is refused.
+pub fn connect(
+    conn: ConnId,
+    packet: &Connect<'_>,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
+    if packet.properties.authentication_method().is_some() {
+        return Err(Cause::AuthenticationMethod); // [MQTT5-4.12.0-1]
+    }
+    let mut told = Told::default();
+    let keep_alive_s = keep_alive(packet, &state.config, &mut told)?;
+    let identity = identify(packet, state, &mut told)?;
+    state
+        .policy
+        .admit(&identity, packet.password)
+        .map_err(Cause::Refused)?;
+    let will = packet
+        .will
+        .as_ref()
+        .map(|will| will::keep(will, state))
+        .transpose()?;
+
+    let resumed = displace(&identity.client_identifier, packet.clean_start, state, now);
+    let expiry_interval_s = session_expiry(packet);
+    let is_resumed = resumed.is_some();
+    let id = match resumed {
+        Some(id) => id,
+        None => {
+            let session = Session::new(Rc::clone(&identity), conn, expiry_interval_s);
+            state.sessions.insert(session)
+        }
+    };
+    if let Some(session) = state.sessions.get_mut(id) {
+        session.identity = Rc::clone(&identity);
+        session.conn = Some(conn);
+        session.expiry_interval_s = expiry_interval_s;
+        session.will = will;
+        session.will_at = Mono::NEVER; // [MQTT5-3.1.3-9]
+        session.ends_at = Mono::NEVER;
+    }
+    open(conn, id, packet, keep_alive_s, state);
+    log_connected(conn, packet, keep_alive_s, &identity, state);
+    acknowledge(conn, &identity, is_resumed, &told, state);
+    if let Some(mut line) = state.line(id).filter(|_| is_resumed) {
+        line.resume(now);
+    }
+    Ok(())
+}
+
+/// The Keep Alive in force. Above `max_keepalive` 5.0 is told a shorter one [MQTT5-3.1.2-21]
+/// [MQTT5-3.2.2-22]; 3.x cannot be told and is refused, as mosquitto does.
+fn keep_alive(packet: &Connect<'_>, config: &Config, told: &mut Told) -> Result<u16, Cause> {
+    let maximum = config.max_keepalive;
+    let asked = packet.keep_alive_s;
+    if maximum == 0 || (1..=maximum).contains(&asked) {
+        return Ok(asked);
+    }
+    if !packet.version.has_properties() {
+        return Err(Cause::KeepAliveTooLong(maximum));
+    }
+    told.server_keep_alive_s = Some(maximum);
+    Ok(maximum)
+}
+
+/// Who this is: by its own Client Identifier, or one made up for it.
+fn identify(
+    packet: &Connect<'_>,
+    state: &mut State,
+    told: &mut Told,
+) -> Result<Rc<Identity>, Cause> {
+    let mut client_identifier: Box<str> = packet.client_identifier.into();
+    if client_identifier.is_empty() {
+        let may_be_assigned = match packet.version {
+            ProtocolVersion::V31 => false,               // [MQTT31 §3.1]
+            ProtocolVersion::V311 => packet.clean_start, // [MQTT-3.1.3-7] [MQTT-3.1.3-8]
+            ProtocolVersion::V5 => true,                 // [MQTT5-3.1.3-6]
+        };
+        if !may_be_assigned || !state.config.allow_zero_length_clientid {
+            return Err(Cause::NoClientIdentifier);
+        }
+        client_identifier = assign(state);
+        told.assigned_client_identifier = true;
+    }
+    Ok(Rc::new(Identity {
+        client_identifier,
+        username: packet.username.map(Box::from),
+    }))
+}
+
+/// A Client Identifier that nobody has [MQTT-3.1.3-6] [MQTT5-3.2.2-16].
+fn assign(state: &mut State) -> Box<str> {
+    loop {
+        let identifier = format!("{}{}", state.config.auto_id_prefix, uuid(&mut state.chance));
+        if state.sessions.find(&identifier).is_none() {
+            return identifier.into();
+        }
+    }
+}
+
+/// A random UUID (version 4), in capitals as mosquitto writes it.
+fn uuid(chance: &mut Chance) -> String {
+    let high = (chance.next() & 0xffff_ffff_ffff_0fff) | 0x4000;
+    let low = (chance.next() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
+    format!(
+        "{:08X}-{:04X}-{:04X}-{:04X}-{:012X}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+/// Seconds the session outlives this connection. 3.x: without end, or with Clean Session not at all.
+fn session_expiry(packet: &Connect<'_>) -> u32 {
+    match (packet.version.has_properties(), packet.clean_start) {
+        (true, _) => packet.properties.session_expiry_interval().unwrap_or(0),
+        (false, true) => 0,
+        (false, false) => NEVER_EXPIRES,
+    }
+}
+
+/// Ends the connection that has this Client Identifier [MQTT-3.1.4-2] [MQTT5-3.1.4-3], and with
+/// `clean_start` its session [MQTT-3.1.2-6] [MQTT5-3.1.2-4]; the session to go on with, if any.
+fn displace(
+    client_identifier: &str,
+    clean_start: bool,
+    state: &mut State,
+    now: Now,
+) -> Option<SessionId> {
+    let old = state.sessions.find(client_identifier)?;
+    if let Some(conn) = state.sessions.get(old)?.conn {
+        end_connection(conn, Cause::SessionTakenOver, state, now);
+    }
+    // It may have ended with its connection.
+    let old = state.sessions.find(client_identifier)?;
+    if clean_start {
+        end_session(old, state, now);
+        return None;
+    }
+    Some(old)
+}
+
+/// Makes the connection an active one.
+fn open(conn: ConnId, id: SessionId, packet: &Connect<'_>, keep_alive_s: u16, state: &mut State) {
+    let State {
+        clients,
+        timers,
+        config,
+        ..
+    } = state;
+    let Some(client) = clients.get_mut(conn) else {
+        return;
+    };
+    let properties = &packet.properties;
+    let asked = properties
+        .maximum_packet_size()
+        .map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
+    let window = NonZeroU16::new(config.max_inflight_messages).unwrap_or(NonZeroU16::MAX);
+    client.stage = Stage::Active(id);
+    client.bridge = packet.bridge;
+    client.silence_max_ms = u64::from(keep_alive_s) * 1500; // [MQTT-3.1.2-24] [MQTT5-3.1.2-22]
+    client.window = window
+        .min(properties.receive_maximum().unwrap_or(NonZeroU16::MAX))
+        .get();
+    client.maximum_packet_size = asked.min(config.packet_bytes_max());
+    client.topic_alias_maximum = properties
+        .topic_alias_maximum()
+        .unwrap_or(0)
+        .min(config.max_topic_alias_broker);
+    client.problem_information = properties.request_problem_information().unwrap_or(true);
+    timers.arm(
+        TimerKey::Connection(conn),
+        client.silent_at(),
+        &mut client.timer_at,
+    );
+}
+
+fn log_connected(
+    conn: ConnId,
+    packet: &Connect<'_>,
+    keep_alive_s: u16,
+    identity: &Identity,
+    state: &State,
+) {
+    let Some(client) = state.clients.get(conn) else {
+        return;
+    };
+    let kind = if packet.bridge { "bridge" } else { "client" };
+    let username = match &identity.username {
+        Some(username) => format!(", u'{username}'"),
+        None => String::new(),
+    };
+    log::info!(
+        "New {kind} connected from {} as {} (p{}, c{}, k{keep_alive_s}{username}).",
+        client.peer,
+        identity.client_identifier,
+        packet.version.level(),
+        u8::from(packet.clean_start)
+    );
+    if let Some(will) = &packet.will {
+        log::debug!(
+            "Will message specified ({} bytes) (r{}, q{}): {}",
+            will.payload.len(),
+            u8::from(will.retain),
+            will.qos.bits(),
+            will.topic
+        );
+    }
+}
+
+/// Sends a CONNACK that lets the client in.
+fn acknowledge(
+    conn: ConnId,
+    identity: &Identity,
+    session_present: bool,
+    told: &Told,
+    state: &mut State,
+) {
+    let State {
+        clients,
+        effects,
+        config,
+        ..
+    } = state;
+    let Some(client) = clients.get_mut(conn) else {
+        return;
+    };
+    let version = client.version;
+    let mut properties = Vec::new();
+    if version.has_properties() {
+        tell(identity, told, config, &mut properties);
+    }
+    log::debug!(
+        "Sending CONNACK to {} ({}, 0)",
+        identity.client_identifier,
+        u8::from(session_present)
+    );
+    let connack = ConnAck {
+        session_present,
+        reason: ReasonCode::Success,
+        properties: Properties::trusted(&properties),
+    };
+    client::send(client, conn, effects, |out| connack.encode(version, out));
+}
+
+/// The properties of a CONNACK, in mosquitto's order: some clients' tests compare bytes.
+fn tell(identity: &Identity, told: &Told, config: &Config, out: &mut Vec<u8>) {
+    if told.assigned_client_identifier {
+        Property::AssignedClientIdentifier(&identity.client_identifier).encode(out);
+    }
+    if let Some(keep_alive_s) = told.server_keep_alive_s {
+        Property::ServerKeepAlive(keep_alive_s).encode(out);
+    }
+    if config.max_qos < QoS::ExactlyOnce {
+        Property::MaximumQoS(config.max_qos == QoS::AtLeastOnce).encode(out); // [MQTT5-3.2.2-9]
+    }
+    if !config.retain_available {
+        Property::RetainAvailable(false).encode(out);
+    }
+    if config.max_topic_alias > 0 {
+        Property::TopicAliasMaximum(config.max_topic_alias).encode(out);
+    }
+    if let Some(bytes) = NonZeroU32::new(config.max_packet_size) {
+        Property::MaximumPacketSize(bytes).encode(out);
+    }
+    if let Some(messages) = NonZeroU16::new(config.max_inflight_messages) {
+        Property::ReceiveMaximum(messages).encode(out);
+    }
+}
+
+/// Sends a CONNACK that refuses, where the version has one for this cause [MQTT-3.2.2-4]
+/// [MQTT5-3.1.4-2].
+pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut State) {
+    let State {
+        clients, effects, ..
+    } = state;
+    let Some(client) = clients.get_mut(conn) else {
+        return;
+    };
+    let reason = cause.reason();
+    let sayable = matches!(
+        reason,
+        ReasonCode::UnsupportedProtocolVersion
+            | ReasonCode::ClientIdentifierNotValid
+            | ReasonCode::ServerUnavailable
+            | ReasonCode::BadUserNameOrPassword
+            | ReasonCode::NotAuthorized
+    );
+    // [MQTT-3.1.4-1]: what else is wrong with a CONNECT of 3.x gets no answer.
+    if !version.has_reason_codes() && !sayable {
+        return;
+    }
+    let mut properties = Vec::new();
+    let sentence = cause.to_string();
+    Property::ReasonString(super::clip(&sentence)).encode(&mut properties);
+    let connack = ConnAck {
+        session_present: false, // [MQTT-3.2.2-4] [MQTT5-3.2.2-6]
+        reason,
+        properties: Properties::trusted(&properties),
+    };
+    client::send(client, conn, effects, |out| connack.encode(version, out));
+}

@@ -1,0 +1,549 @@
+//! One message to one session: sent now, put in flight, queued, or dropped and counted. The bytes
+//! of an outgoing PUBLISH are laid out here and nowhere else.
+
+use super::client::{self, Client, Clients};
+use super::effects::Effects;
+use super::inflight::{Awaits, Delivery, SubscriptionIdentifiers};
+use super::key::{ConnId, GroupId, SessionId};
+use super::session::{Session, Sessions};
+use super::state::State;
+use super::stats::Stats;
+use crate::bytes::{put_binary, put_u16, put_variable, variable_bytes};
+use crate::codec::ack::{Ack, AckKind};
+use crate::codec::property::{Properties, Property};
+use crate::codec::reason::ReasonCode;
+use crate::config::Config;
+use crate::limits;
+use crate::message::{PacketIdentifier, Publication, QoS};
+use crate::policy::Policy;
+use crate::time::Now;
+use std::num::NonZeroU16;
+
+/// For whom a message is, and on which terms.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Whose.
+    pub session: SessionId,
+    /// QoS it goes out with.
+    pub qos: QoS,
+    /// RETAIN flag it goes out with.
+    pub retain: bool,
+    /// What the matching subscriptions are called.
+    pub identifiers: SubscriptionIdentifiers,
+    /// The shared subscription it came by, if it did.
+    pub group: Option<GroupId>,
+}
+
+impl Receiver {
+    fn delivery(self, publication: &mut Publication<'_>) -> Delivery {
+        Delivery {
+            message: publication.message(),
+            identifiers: self.identifiers,
+            group: self.group,
+            qos: self.qos,
+            retain: self.retain,
+        }
+    }
+}
+
+/// The tables a delivery touches.
+#[derive(Debug)]
+pub struct Tables<'s> {
+    sessions: &'s mut Sessions,
+    clients: &'s mut Clients,
+    effects: &'s mut Effects,
+    stats: &'s mut Stats,
+    config: &'s Config,
+    policy: &'s Policy,
+}
+
+/// A session that is connected, and all that sending to it touches.
+#[derive(Debug)]
+pub struct Line<'s> {
+    session: &'s mut Session,
+    client: &'s mut Client,
+    conn: ConnId,
+    effects: &'s mut Effects,
+    stats: &'s mut Stats,
+}
+
+impl State {
+    /// The tables a delivery touches.
+    pub fn tables(&mut self) -> Tables<'_> {
+        Tables {
+            sessions: &mut self.sessions,
+            clients: &mut self.clients,
+            effects: &mut self.effects,
+            stats: &mut self.stats,
+            config: &self.config,
+            policy: &self.policy,
+        }
+    }
+
+    /// The line to a session; `None` while it is absent.
+    pub fn line(&mut self, session: SessionId) -> Option<Line<'_>> {
+        let session = self.sessions.get_mut(session)?;
+        let conn = session.conn?;
+        let client = self.clients.get_mut(conn)?;
+        let (effects, stats) = (&mut self.effects, &mut self.stats);
+        Some(Line {
+            session,
+            client,
+            conn,
+            effects,
+            stats,
+        })
+    }
+}
+
+impl Tables<'_> {
+    /// Delivers `publication` to one receiver [MQTT-3.3.5-1] [MQTT5-3.3.4-1].
+    pub fn deliver(&mut self, publication: &mut Publication<'_>, receiver: Receiver, now: Now) {
+        let Some(session) = self.sessions.get_mut(receiver.session) else {
+            return;
+        };
+        if !self
+            .policy
+            .may_receive(&session.identity, publication.topic)
+        {
+            return;
+        }
+        if publication.expires_at <= now.mono {
+            self.stats.dropped_expired += 1;
+            return;
+        }
+        let connected = session
+            .conn
+            .and_then(|conn| Some((conn, self.clients.get_mut(conn)?)));
+        let Some((conn, client)) = connected else {
+            if receiver.qos != QoS::AtMostOnce {
+                enqueue(
+                    receiver.delivery(publication),
+                    session,
+                    self.config,
+                    self.stats,
+                );
+            }
+            return;
+        };
+        let (effects, stats) = (&mut *self.effects, &mut *self.stats);
+        let mut line = Line {
+            session,
+            client,
+            conn,
+            effects,
+            stats,
+        };
+        if receiver.qos == QoS::AtMostOnce {
+            line.send_at_most_once(publication, &receiver, now);
+        } else if line.has_room() {
+            let delivery = receiver.delivery(publication);
+            line.launch(delivery, now);
+        } else {
+            enqueue(
+                receiver.delivery(publication),
+                line.session,
+                self.config,
+                line.stats,
+            );
+        }
+    }
+}
+
+/// Whether a session could be sent a message of this QoS at once.
+pub fn can_take_now(session: SessionId, qos: QoS, sessions: &Sessions, clients: &Clients) -> bool {
+    let Some(session) = sessions.get(session) else {
+        return false;
+    };
+    let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
+        return false;
+    };
+    let room = qos == QoS::AtMostOnce || window_has_room(session, client);
+    room && client.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX
+}
+
+fn window_has_room(session: &Session, client: &Client) -> bool {
+    session
+        .flights
+        .as_ref()
+        .is_none_or(|flights| flights.window_used() < client.window)
+}
+
+/// Queues a QoS 1 or 2 message, or drops it if `max_queued_messages` wait already.
+fn enqueue(delivery: Delivery, session: &mut Session, config: &Config, stats: &mut Stats) {
+    let flights = session.flights.get_or_insert_default();
+    let queued = u32::try_from(flights.queued()).unwrap_or(u32::MAX);
+    if config.max_queued_messages != 0 && queued >= config.max_queued_messages {
+        stats.dropped_queue_full += 1;
+        note_dropping(session);
+    } else {
+        flights.enqueue(delivery);
+    }
+    session.trim_flights();
+}
+
+/// Says once per episode that messages to this session are lost.
+fn note_dropping(session: &mut Session) {
+    if !session.dropping {
+        session.dropping = true;
+        let name = session.client_identifier();
+        log::info!("Outgoing messages are being dropped for client {name}.");
+    }
+}
+
+impl Line<'_> {
+    /// Whether the in-flight window has room for one more message [MQTT5-3.3.4-9].
+    pub fn has_room(&self) -> bool {
+        window_has_room(self.session, self.client)
+    }
+
+    /// Sends at QoS 0, or drops if the client has too much waiting already.
+    fn send_at_most_once(
+        &mut self,
+        publication: &mut Publication<'_>,
+        receiver: &Receiver,
+        now: Now,
+    ) {
+        if self.client.output.bytes() > limits::WRITE_QUEUE_BYTES_MAX {
+            self.stats.dropped_slow_reader += 1;
+            note_dropping(self.session);
+            return;
+        }
+        let head = Head {
+            qos: QoS::AtMostOnce,
+            dup: false,
+            retain: receiver.retain,
+            packet_identifier: None,
+            identifiers: receiver.identifiers.as_slice(),
+        };
+        self.send_publish(publication, &head, now);
+    }
+
+    /// Sends a QoS 1 or 2 message for the first time; there must be room in the window. A message
+    /// larger than the client takes is dropped as if it had been sent [MQTT5-3.1.2-25].
+    pub fn launch(&mut self, delivery: Delivery, now: Now) {
+        let Some(packet_identifier) = self.session.next_packet_identifier() else {
+            debug_assert!(
+                false,
+                "the window is no wider than there are Packet Identifiers"
+            );
+            return;
+        };
+        if self.send_delivery(&delivery, packet_identifier, false, now) {
+            let flights = self.session.flights.get_or_insert_default();
+            flights.launch(packet_identifier, delivery);
+        }
+    }
+
+    fn send_delivery(
+        &mut self,
+        delivery: &Delivery,
+        packet_identifier: PacketIdentifier,
+        dup: bool,
+        now: Now,
+    ) -> bool {
+        let head = Head {
+            qos: delivery.qos,
+            dup,
+            retain: delivery.retain,
+            packet_identifier: Some(packet_identifier),
+            identifiers: delivery.identifiers.as_slice(),
+        };
+        self.send_publish(&mut delivery.message.publication(), &head, now)
+    }
+
+    /// The connection is new: sends again what was in flight, in the order it was first sent in
+    /// [MQTT-4.4.0-1] [MQTT5-4.4.0-1], then what waits.
+    pub fn resume(&mut self, now: Now) {
+        let Some(flights) = &mut self.session.flights else {
+            return;
+        };
+        let released: Vec<_> = flights
+            .in_flight_mut()
+            .filter(|flight| flight.awaits == Awaits::PubComp)
+            .map(|flight| {
+                flight.sent = true;
+                flight.packet_identifier
+            })
+            .collect();
+        for packet_identifier in released {
+            if let Some(flights) = &mut self.session.flights {
+                flights.note_resent();
+            }
+            self.send_ack(
+                AckKind::PubRel,
+                packet_identifier,
+                ReasonCode::Success,
+                None,
+            );
+        }
+        self.pump(now);
+    }
+
+    /// Fills the window: first with what was in flight on an earlier connection, then from the
+    /// queue. To be called whenever a place has become free.
+    pub fn pump(&mut self, now: Now) {
+        while self.has_room() {
+            let Some(flights) = &mut self.session.flights else {
+                return;
+            };
+            if let Some(flight) = flights.next_unsent() {
+                flight.sent = true;
+                let packet_identifier = flight.packet_identifier;
+                let delivery = flight.delivery.clone();
+                flights.note_resent();
+                let is_sent = delivery.is_some_and(|delivery| {
+                    self.send_delivery(&delivery, packet_identifier, true, now)
+                });
+                if !is_sent {
+                    if let Some(flights) = &mut self.session.flights {
+                        flights.abandon(packet_identifier);
+                    }
+                }
+                continue;
+            }
+            let Some(delivery) = flights.dequeue() else {
+                break;
+            };
+            if delivery.message.expires_at() <= now.mono {
+                self.stats.dropped_expired += 1;
+            } else {
+                self.launch(delivery, now);
+            }
+        }
+        self.session.trim_flights();
+    }
+
+    /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP, with `sentence` as Reason String where the client
+    /// takes one [MQTT5-3.1.2-29] [MQTT5-3.4.2-2].
+    pub fn send_ack(
+        &mut self,
+        kind: AckKind,
+        packet_identifier: PacketIdentifier,
+        reason: ReasonCode,
+        sentence: Option<&str>,
+    ) {
+        let Self {
+            client,
+            conn,
+            effects,
+            session,
+            ..
+        } = self;
+        let version = client.version;
+        let mut properties = Vec::new();
+        let may_tell = client.problem_information && version.has_properties();
+        if let Some(sentence) = sentence.filter(|_| may_tell) {
+            Property::ReasonString(sentence).encode(&mut properties);
+        }
+        // Fixed header, Packet Identifier, Reason Code, Property Length: at most 11 bytes.
+        if properties.len() + 11 > client.maximum_packet_size as usize {
+            properties.clear();
+        }
+        let ack = Ack {
+            kind,
+            packet_identifier,
+            reason,
+            properties: Properties::trusted(&properties),
+        };
+        log::debug!(
+            "Sending {} to {} (m{packet_identifier}, rc{})",
+            kind.packet_type().name(),
+            session.client_identifier(),
+            reason.value()
+        );
+        client::send(client, *conn, effects, |out| ack.encode(version, out));
+    }
+
+    /// Lays out one PUBLISH on the client's write queue. `false`: it is larger than the client
+    /// takes, and was not sent.
+    ///
+    /// ```text
+    ///   fixed header | topic | packet identifier | own properties | shared properties | payload
+    ///   `------------------- this client's own ------------------'`---- the message's, shared --'
+    /// ```
+    fn send_publish(
+        &mut self,
+        publication: &mut Publication<'_>,
+        head: &Head<'_>,
+        now: Now,
+    ) -> bool {
+        let layout = Layout::new(publication, head, self.client, now);
+        if layout.packet_bytes > u64::from(self.client.maximum_packet_size) {
+            self.stats.dropped_oversize += 1;
+            return false;
+        }
+        if let Alias::New(_) = layout.alias {
+            let aliases = self.client.aliases.get_or_insert_default();
+            aliases.outbound.push(publication.topic.into());
+        }
+        self.log_publish(publication, head);
+        let (properties, payload) = (publication.properties, publication.payload);
+        let is_short = properties.len() + payload.len() <= limits::COPY_BELOW;
+        let has_properties = self.client.version.has_properties();
+        client::send(self.client, self.conn, self.effects, |out| {
+            layout.encode_head(publication.topic, head, out);
+            if is_short && has_properties {
+                out.extend_from_slice(properties);
+            }
+            if is_short {
+                out.extend_from_slice(payload);
+            }
+        });
+        if !is_short {
+            let message = publication.message();
+            let from = if has_properties {
+                message.properties_at()
+            } else {
+                message.payload_at()
+            };
+            self.client.output.share(&message, from);
+        }
+        self.stats.publish_sent += 1;
+        true
+    }
+
+    fn log_publish(&self, publication: &Publication<'_>, head: &Head<'_>) {
+        log::debug!(
+            "Sending PUBLISH to {} (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
+            self.session.client_identifier(),
+            u8::from(head.dup),
+            head.qos.bits(),
+            u8::from(head.retain),
+            head.packet_identifier.map_or(0, NonZeroU16::get),
+            publication.topic,
+            publication.payload.len()
+        );
+    }
+}
+
+/// What differs from receiver to receiver in the head of a PUBLISH.
+#[derive(Debug)]
+struct Head<'h> {
+    qos: QoS,
+    dup: bool,
+    retain: bool,
+    packet_identifier: Option<PacketIdentifier>,
+    identifiers: &'h [u32],
+}
+
+/// The Topic Alias of one PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alias {
+    /// The topic goes out as it is.
+    None,
+    /// The topic goes out with an alias that is set by it.
+    New(NonZeroU16),
+    /// The alias goes out alone.
+    Known(NonZeroU16),
+}
+
+impl Alias {
+    /// First come, first served, up to the client's Topic Alias Maximum [MQTT5-3.3.2-8].
+    fn of(topic: &str, client: &Client) -> Self {
+        if client.topic_alias_maximum == 0 {
+            return Self::None;
+        }
+        let topics = client
+            .aliases
+            .as_ref()
+            .map_or(&[][..], |aliases| &aliases.outbound);
+        let known = topics.iter().position(|known| **known == *topic);
+        let index = known.unwrap_or(topics.len());
+        let alias = u16::try_from(index + 1).ok().and_then(NonZeroU16::new);
+        match (alias, known) {
+            (Some(alias), Some(_)) => Self::Known(alias),
+            (Some(alias), None) if alias.get() <= client.topic_alias_maximum => Self::New(alias),
+            _ => Self::None,
+        }
+    }
+}
+
+/// The sizes of one PUBLISH, worked out before a byte of it is written. A payload and its
+/// properties are below 2^28 bytes, so that no sum here overflows 64 bits, and none that is
+/// written 32.
+#[derive(Debug)]
+struct Layout {
+    alias: Alias,
+    expiry_s: Option<u32>,
+    has_properties: bool,
+    properties_bytes: u64,
+    remaining_length: u64,
+    packet_bytes: u64,
+}
+
+impl Layout {
+    fn new(publication: &Publication<'_>, head: &Head<'_>, client: &Client, now: Now) -> Self {
+        let has_properties = client.version.has_properties();
+        let identifier_bytes = if head.packet_identifier.is_some() {
+            2
+        } else {
+            0
+        };
+        let mut layout = Self {
+            alias: Alias::None,
+            expiry_s: None,
+            has_properties,
+            properties_bytes: 0,
+            remaining_length: identifier_bytes + publication.payload.len() as u64,
+            packet_bytes: 0,
+        };
+        if has_properties {
+            layout.alias = Alias::of(publication.topic, client);
+            layout.expiry_s = publication.remaining_s(now.mono);
+            layout.properties_bytes = layout.own_bytes(head) + publication.properties.len() as u64;
+            let bytes = u32::try_from(layout.properties_bytes).unwrap_or(u32::MAX);
+            layout.remaining_length += u64::from(variable_bytes(bytes)) + layout.properties_bytes;
+        }
+        let topic = if matches!(layout.alias, Alias::Known(_)) {
+            ""
+        } else {
+            publication.topic
+        };
+        layout.remaining_length += 2 + topic.len() as u64;
+        let remaining = u32::try_from(layout.remaining_length).unwrap_or(u32::MAX);
+        layout.packet_bytes = 1 + u64::from(variable_bytes(remaining)) + layout.remaining_length;
+        layout
+    }
+
+    /// Bytes of the properties that are this receiver's own.
+    fn own_bytes(&self, head: &Head<'_>) -> u64 {
+        let alias = if self.alias == Alias::None { 0 } else { 3 };
+        let expiry = if self.expiry_s.is_some() { 5 } else { 0 };
+        let identifiers = head
+            .identifiers
+            .iter()
+            .map(|id| 1 + u64::from(variable_bytes(*id)));
+        alias + expiry + identifiers.sum::<u64>()
+    }
+
+    fn encode_head(&self, topic: &str, head: &Head<'_>, out: &mut Vec<u8>) {
+        let flags = u8::from(head.dup) << 3 | head.qos.bits() << 1 | u8::from(head.retain);
+        out.push(0x30 | flags);
+        put_variable(
+            out,
+            u32::try_from(self.remaining_length).unwrap_or_default(),
+        );
+        let known = matches!(self.alias, Alias::Known(_));
+        put_binary(out, if known { &[] } else { topic.as_bytes() });
+        if let Some(packet_identifier) = head.packet_identifier {
+            put_u16(out, packet_identifier.get());
+        }
+        if !self.has_properties {
+            return;
+        }
+        put_variable(
+            out,
+            u32::try_from(self.properties_bytes).unwrap_or_default(),
+        );
+        if let Some(expiry_s) = self.expiry_s {
+            Property::MessageExpiryInterval(expiry_s).encode(out);
+        }
+        if let Alias::New(alias) | Alias::Known(alias) = self.alias {
+            Property::TopicAlias(alias).encode(out);
+        }
+        for identifier in head.identifiers {
+            Property::SubscriptionIdentifier(*identifier).encode(out);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! How connections and sessions end [MQTT §3.14, §4.1] [MQTT5 §3.14, §4.1]. Every end of a
+//! connection, whoever wants it, comes through [`end_connection`].
+
+use super::cause::Cause;
+use super::client::{self, Client, Stage};
+use super::key::{ConnId, SessionId};
+use super::publish::{self, Sender};
+use super::replay;
+use super::session::{NEVER_EXPIRES, Session};
+use super::state::State;
+use super::timers::TimerKey;
+use super::will;
+use crate::codec::control::Disconnect;
+use crate::codec::dialect::ProtocolVersion;
+use crate::codec::packet::Packet;
+use crate::codec::property::{Properties, Property};
+use crate::codec::reason::ReasonCode;
+use crate::time::{Mono, Now};
+use log::Level;
+use std::rc::Rc;
+
+/// A DISCONNECT has come.
+///
+/// # Errors
+/// Why the connection must end: it always must.
+pub fn disconnect(from: Sender, packet: &Disconnect<'_>, state: &mut State) -> Result<(), Cause> {
+    let interval_s = packet.properties.session_expiry_interval();
+    let session = state.sessions.get_mut(from.session);
+    if let (Some(session), Some(interval_s)) = (session, interval_s) {
+        if session.expiry_interval_s == 0 && interval_s != 0 {
+            return Err(Cause::SessionExpiryRevived); // [MQTT5-3.14.2-2]
+        }
+        session.expiry_interval_s = interval_s;
+    }
+    match packet.reason {
+        ReasonCode::Success => Err(Cause::Disconnect),
+        _ => Err(Cause::DisconnectWithWill), // [MQTT5-3.14.4-3]
+    }
+}
+
+/// Ends a connection: tells the peer where it can be told, lets go of its session, and asks the
+/// shell to close. Its slot is freed when the shell has.
+pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) {
+    let State {
+        clients,
+        effects,
+        sessions,
+        ..
+    } = state;
+    let Some(client) = clients.get_mut(conn) else {
+        return;
+    };
+    let stage = std::mem::replace(&mut client.stage, Stage::Closing);
+    if stage == Stage::Closing {
+        return;
+    }
+    client.aliases = None;
+    let may_tell = client.version.has_server_disconnect() && !cause.is_by_peer();
+    if matches!(stage, Stage::Active(_)) && may_tell {
+        let maximum = client.maximum_packet_size;
+        client::send(client, conn, effects, |out| {
+            encode_disconnect(&cause, maximum, out)
+        });
+    }
+    effects.closes.push(conn);
+    let name = match stage {
+        Stage::Active(id) => sessions.get(id).map(Session::client_identifier),
+        Stage::Silent | Stage::AwaitConnect | Stage::Closing => None,
+    };
+    log_end(name.unwrap_or("<unknown>"), stage, client, &cause);
+    if let Stage::Active(id) = stage {
+        leave(id, &cause, state, now);
+    }
+}
+
+fn log_end(name: &str, stage: Stage, client: &Client, cause: &Cause) {
+    // A health probe opens and closes, and must not fill the log.
+    let is_probe = stage == Stage::Silent && cause.is_by_peer();
+    let level = if is_probe { Level::Debug } else { Level::Info };
+    log::log!(
+        level,
+        "Client {name} [{}] disconnected{}",
+        client.peer,
+        cause.log_suffix()
+    );
+}
+
+/// DISCONNECT with a Reason String, if that leaves it within `maximum` bytes [MQTT5-3.14.2-3].
+fn encode_disconnect(cause: &Cause, maximum: u32, out: &mut Vec<u8>) {
+    let sentence = cause.to_string();
+    let mut properties = Vec::new();
+    Property::ReasonString(super::clip(&sentence)).encode(&mut properties);
+    // Fixed header, Reason Code, Property Length: at most 8 bytes.
+    if properties.len() + 8 > maximum as usize {
+        properties.clear();
+    }
+    let packet = Packet::Disconnect(Disconnect {
+        reason: cause.reason(),
+        properties: Properties::trusted(&properties),
+    });
+    packet.encode(ProtocolVersion::V5, out);
+}
+
+/// The connection of a session is gone: decides over its Will and how long it lasts.
+fn leave(id: SessionId, cause: &Cause, state: &mut State, now: Now) {
+    let Some(session) = state.sessions.get_mut(id) else {
+        return;
+    };
+    session.conn = None;
+    if let Some(flights) = &mut session.flights {
+        flights.connection_lost();
+    }
+    if cause.deletes_will() {
+        session.will = None;
+    }
+    if session.expiry_interval_s == 0 {
+        end_session(id, state, now); // [MQTT-3.1.2-6] [MQTT5-3.1.2-23]
+        return;
+    }
+    session.ends_at = match session.expiry_interval_s {
+        NEVER_EXPIRES => Mono::NEVER,
+        interval_s => now.mono.plus_s(u64::from(interval_s)),
+    };
+    let delay_s = session.will.as_ref().map(|will| will.delay_interval_s);
+    let is_will_due = matches!(delay_s, Some(0)) || *cause == Cause::ServerShuttingDown;
+    if let Some(delay_s) = delay_s.filter(|_| !is_will_due) {
+        session.will_at = now.mono.plus_s(u64::from(delay_s));
+    }
+    arm(id, state);
+    if is_will_due {
+        publish_will(id, state, now);
+    }
+}
+
+/// Arms the timer of an absent session for whatever comes next.
+fn arm(id: SessionId, state: &mut State) {
+    let State {
+        sessions, timers, ..
+    } = state;
+    let Some(session) = sessions.get_mut(id) else {
+        return;
+    };
+    let at = session.will_at.min(session.ends_at);
+    timers.arm(TimerKey::Session(id), at, &mut session.timer_at);
+}
+
+/// The timer of an absent session has fired.
+pub fn session_due(id: SessionId, state: &mut State, now: Now) {
+    let Some(session) = state.sessions.get_mut(id) else {
+        return;
+    };
+    if session.conn.is_some() {
+        return;
+    }
+    if session.ends_at <= now.mono {
+        log::info!("Client {} session expired.", session.client_identifier());
+        end_session(id, state, now);
+        return;
+    }
+    if session.will_at <= now.mono {
+        publish_will(id, state, now);
+    }
+    arm(id, state);
+}
+
+/// Publishes the Will of a session, if it has one, and deletes it [MQTT-3.1.2-10] [MQTT5-3.1.2-10].
+pub fn publish_will(id: SessionId, state: &mut State, now: Now) {
+    let Some(session) = state.sessions.get_mut(id) else {
+        return;
+    };
+    session.will_at = Mono::NEVER;
+    let Some(message) = session.will.take() else {
+        return;
+    };
+    let identity = Rc::clone(&session.identity);
+    will::publish_will(&message, &identity, state, now);
+}
+
+/// Ends a session that is not connected: its subscriptions and queues go; what it shared goes to
+/// other members; a Will that waited is published [MQTT5-3.1.2-8].
+pub fn end_session(id: SessionId, state: &mut State, now: Now) {
+    let Some(session) = state.sessions.remove(id) else {
+        return;
+    };
+    debug_assert!(session.conn.is_none(), "its connection ends first");
+    for node in session.subscriptions {
+        state.subscriptions.remove(node, id);
+    }
+    for group in session
+        .shared
+        .into_iter()
+        .flat_map(|groups| groups.into_iter())
+    {
+        state.subscriptions.leave(group, id);
+    }
+    replay::forget(session.replays, id, state);
+    for delivery in session
+        .flights
+        .into_iter()
+        .flat_map(|flights| flights.into_shared())
+    {
+        if let Some(group) = delivery.group {
+            let mut publication = delivery.message.publication();
+            publish::deliver_shared(&mut publication, group, state, now);
+        }
+    }
+    if let Some(message) = session.will {
+        will::publish_will(&message, &session.identity, state, now);
+    }
+}

@@ -1,0 +1,12 @@
+//! What the core asks of the shell. Filled by the core, drained by the shell once a turn.
+
+use super::key::ConnId;
+
+/// Requests to the shell, in order. The buffers are reused from turn to turn.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Connections whose write queue went from empty to waiting.
+    pub dirty: Vec<ConnId>,
+    /// Connections to close once their write queue is flushed or cannot be.
+    pub closes: Vec<ConnId>,
+}

@@ -1,0 +1,321 @@
+//! QoS 1 and 2 from the broker to one session, and the QoS 2 identifiers it still holds from that
+//! session: state machines [MQTT5 §4.3], the in-flight window [MQTT5 §4.9] and the queue behind it.
+//!
+//! ```text
+//!   deliver → queue → in_flight: PUBLISH → (1) PUBACK → gone
+//!                                        → (2) PUBREC → PUBREL → PUBCOMP → gone
+//! ```
+//!
+//! Flights stay in the order they were first sent in, which is the order they are sent in again
+//! after a reconnect [MQTT-4.6.0-1] [MQTT5-4.6.0-1]. Nothing here writes to a socket.
+
+use super::key::GroupId;
+use crate::message::{Message, PacketIdentifier, QoS};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Subscription Identifiers one message goes out with [MQTT5-3.3.4-3].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SubscriptionIdentifiers {
+    /// No matching subscription has one.
+    #[default]
+    None,
+    /// One.
+    One(u32),
+    /// One for each of several overlapping subscriptions [MQTT5-3.3.4-4].
+    Many(Box<[u32]>),
+}
+
+impl SubscriptionIdentifiers {
+    /// Each of them.
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(identifier) => std::slice::from_ref(identifier),
+            Self::Many(identifiers) => identifiers,
+        }
+    }
+}
+
+impl From<Option<u32>> for SubscriptionIdentifiers {
+    fn from(identifier: Option<u32>) -> Self {
+        identifier.map_or(Self::None, Self::One)
+    }
+}
+
+/// One message for one session.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message, shared with everybody else who gets it.
+    pub message: Rc<Message>,
+    /// What its subscriptions are called.
+    pub identifiers: SubscriptionIdentifiers,
+    /// The shared subscription it came by, if it did.
+    pub group: Option<GroupId>,
+    /// Of this delivery.
+    pub qos: QoS,
+    /// The RETAIN flag it goes out with.
+    pub retain: bool,
+}
+
+/// What a flight waits for, by the packet's own name.
+#[expect(clippy::enum_variant_names, reason = "the specification's names")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// PUBACK, at QoS 1.
+    PubAck,
+    /// PUBREC, at QoS 2.
+    PubRec,
+    /// PUBCOMP, after PUBREC was answered with PUBREL.
+    PubComp,
+}
+
+/// One message in flight.
+#[derive(Debug)]
+pub struct Flight {
+    /// Its Packet Identifier, kept until it has landed, over reconnects too [MQTT-4.4.0-1].
+    pub packet_identifier: PacketIdentifier,
+    /// What it waits for.
+    pub awaits: Awaits,
+    /// Whether it was sent on the present connection, and so counts against its window.
+    pub sent: bool,
+    /// What to send again; `None` once PUBREC took the message over [MQTT-4.3.3-1].
+    pub delivery: Option<Delivery>,
+}
+
+/// What an acknowledgement meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acked {
+    /// It moved its flight on, or landed it.
+    Taken,
+    /// No flight has this Packet Identifier.
+    Unknown,
+    /// The flight with this Packet Identifier cannot be answered so.
+    Wrong,
+}
+
+/// The QoS 1 and 2 state of one session. A session without any owns none of this.
+#[derive(Debug, Default)]
+pub struct Flights {
+    in_flight: VecDeque<Flight>,
+    queue: VecDeque<Delivery>,
+    /// Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released, ascending.
+    received: Vec<PacketIdentifier>,
+    /// Flights sent on the present connection whose place in the window is not free again.
+    window_used: u16,
+}
+
+impl Flights {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.in_flight.is_empty() && self.queue.is_empty() && self.received.is_empty()
+    }
+
+    /// Messages waiting behind the window.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Flights, oldest first.
+    pub fn in_flight(&self) -> &VecDeque<Flight> {
+        &self.in_flight
+    }
+
+    /// Places of the window in use on the present connection.
+    pub fn window_used(&self) -> u16 {
+        self.window_used
+    }
+
+    /// Whether a flight has this Packet Identifier.
+    pub fn is_in_use(&self, packet_identifier: PacketIdentifier) -> bool {
+        self.in_flight
+            .iter()
+            .any(|flight| flight.packet_identifier == packet_identifier)
+    }
+
+    /// Adds a message behind all others that wait.
+    pub fn enqueue(&mut self, delivery: Delivery) {
+        self.queue.push_back(delivery);
+    }
+
+    /// Takes the message that has waited longest.
+    pub fn dequeue(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.pop_front();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        delivery
+    }
+
+    /// Puts `delivery`, whose QoS is 1 or 2, in flight: it is being sent now.
+    pub fn launch(&mut self, packet_identifier: PacketIdentifier, delivery: Delivery) {
+        let awaits = match delivery.qos {
+            QoS::ExactlyOnce => Awaits::PubRec,
+            QoS::AtLeastOnce | QoS::AtMostOnce => Awaits::PubAck,
+        };
+        self.window_used = self.window_used.saturating_add(1);
+        self.in_flight.push_back(Flight {
+            packet_identifier,
+            awaits,
+            sent: true,
+            delivery: Some(delivery),
+        });
+    }
+
+    /// Flights, oldest first, to be marked as sent.
+    pub fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+        self.in_flight.iter_mut()
+    }
+
+    /// The oldest flight that was not sent on the present connection yet.
+    pub fn next_unsent(&mut self) -> Option<&mut Flight> {
+        self.in_flight.iter_mut().find(|flight| !flight.sent)
+    }
+
+    /// Counts one more place of the window as used: an unsent flight has been sent again.
+    pub fn note_resent(&mut self) {
+        self.window_used = self.window_used.saturating_add(1);
+    }
+
+    /// The connection is gone: nothing counts as sent any more, and the window is whole.
+    pub fn connection_lost(&mut self) {
+        self.window_used = 0;
+        for flight in &mut self.in_flight {
+            flight.sent = false;
+        }
+    }
+
+    fn position(&self, packet_identifier: PacketIdentifier) -> Option<usize> {
+        // Acknowledgements come in order, nearly always.
+        self.in_flight
+            .iter()
+            .position(|flight| flight.packet_identifier == packet_identifier)
+    }
+
+    fn land(&mut self, position: usize) {
+        let landed = self.in_flight.remove(position);
+        if landed.is_some_and(|flight| flight.sent) {
+            self.window_used = self.window_used.saturating_sub(1);
+        }
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+    }
+
+    /// Drops a flight that cannot be sent on.
+    pub fn abandon(&mut self, packet_identifier: PacketIdentifier) {
+        if let Some(position) = self.position(packet_identifier) {
+            self.land(position);
+        }
+    }
+
+    /// PUBACK, or with `Awaits::PubComp` PUBCOMP: lands the flight that awaits it.
+    pub fn complete(&mut self, packet_identifier: PacketIdentifier, awaits: Awaits) -> Acked {
+        let Some(position) = self.position(packet_identifier) else {
+            return Acked::Unknown;
+        };
+        if self
+            .in_flight
+            .get(position)
+            .is_none_or(|flight| flight.awaits != awaits)
+        {
+            return Acked::Wrong;
+        }
+        self.land(position);
+        Acked::Taken
+    }
+
+    /// PUBREC: the receiver owns the message now, or (`refused`) will not have it, which ends the
+    /// flight. A second PUBREC is taken again, so that its PUBREL is repeated.
+    pub fn received_by_peer(
+        &mut self,
+        packet_identifier: PacketIdentifier,
+        refused: bool,
+    ) -> Acked {
+        let Some(position) = self.position(packet_identifier) else {
+            return Acked::Unknown;
+        };
+        let Some(flight) = self.in_flight.get_mut(position) else {
+            return Acked::Unknown;
+        };
+        match flight.awaits {
+            Awaits::PubAck => return Acked::Wrong,
+            Awaits::PubRec if refused => self.land(position),
+            Awaits::PubRec => {
+                flight.awaits = Awaits::PubComp;
+                flight.delivery = None;
+            }
+            Awaits::PubComp => {}
+        }
+        Acked::Taken
+    }
+
+    /// Whether the QoS 2 PUBLISH with this Packet Identifier was taken and not yet released.
+    pub fn holds(&self, packet_identifier: PacketIdentifier) -> bool {
+        self.received.binary_search(&packet_identifier).is_ok()
+    }
+
+    /// QoS 2 Packet Identifiers taken and not yet released.
+    pub fn held(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Holds a QoS 2 Packet Identifier until it is released [MQTT-4.3.3-2] [MQTT5-4.3.3-8].
+    pub fn hold(&mut self, packet_identifier: PacketIdentifier) {
+        if let Err(position) = self.received.binary_search(&packet_identifier) {
+            self.received.insert(position, packet_identifier);
+        }
+    }
+
+    /// PUBREL: whether it was held.
+    pub fn release(&mut self, packet_identifier: PacketIdentifier) -> bool {
+        let Ok(position) = self.received.binary_search(&packet_identifier) else {
+            return false;
+        };
+        self.received.remove(position);
+        if self.received.is_empty() {
+            self.received = Vec::new();
+        }
+        true
+    }
+
+    /// What another member of a shared subscription may have when this session ends: what waits,
+    /// and QoS 1 flights; a QoS 2 flight may have arrived and goes to nobody else
+    /// [MQTT5-4.8.2-4] [MQTT5-4.8.2-5].
+    pub fn into_shared(self) -> impl Iterator<Item = Delivery> {
+        let flights = self.in_flight.into_iter().filter_map(|flight| {
+            (flight.awaits == Awaits::PubAck)
+                .then_some(flight.delivery)
+                .flatten()
+        });
+        flights
+            .chain(self.queue)
+            .filter(|delivery| delivery.group.is_some())
+    }
+
+    /// Bookkeeping that must hold between any two packets.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check(&self) -> Result<(), String> {
+        let sent = self.in_flight.iter().filter(|flight| flight.sent).count();
+        if sent != usize::from(self.window_used) {
+            return Err(format!(
+                "{sent} flights sent, window says {}",
+                self.window_used
+            ));
+        }
+        let mut identifiers: Vec<_> = self
+            .in_flight
+            .iter()
+            .map(|flight| flight.packet_identifier)
+            .collect();
+        identifiers.sort_unstable();
+        identifiers.dedup();
+        if identifiers.len() != self.in_flight.len() {
+            return Err(String::from("a Packet Identifier is in flight twice"));
+        }
+        if !self.received.is_sorted_by(|a, b| a < b) {
+            return Err(String::from("held Packet Identifiers are out of order"));
+        }
+        Ok(())
+    }
+}

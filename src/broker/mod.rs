@@ -1,0 +1,394 @@
+//! The core: knows MQTT and touches nothing outside itself. No socket, no file, no clock: bytes
+//! and the time come in by [`Broker`]'s methods, and what is to be done comes out as write queues
+//! and [`Effects`].
+//!
+//! ```text
+//!   the door      mod                 decides which verb a packet is
+//!   the verbs     connect  publish  deliver  subscribe  replay  will  disconnect
+//!   the tables    client  session  inflight  subscriptions  retained  timers  stats   (state)
+//! ```
+
+pub mod cause;
+pub mod client;
+mod connect;
+mod deliver;
+mod disconnect;
+pub mod effects;
+mod inflight;
+pub mod key;
+mod publish;
+mod replay;
+mod retained;
+mod session;
+mod state;
+pub mod stats;
+mod subscribe;
+mod subscriptions;
+mod timers;
+mod will;
+
+use crate::codec::connect::answer_version;
+use crate::codec::dialect::ProtocolVersion;
+use crate::codec::frame::{Frame, PacketType};
+use crate::codec::packet::Packet;
+use crate::config::Config;
+use crate::limits;
+use crate::time::{Mono, Now};
+use crate::write_queue::WriteQueue;
+use cause::{Cause, Stranger};
+use client::{Peer, Stage};
+use disconnect::end_connection;
+use effects::Effects;
+use key::{ConnId, SessionId};
+use publish::Sender;
+use state::State;
+use stats::Stats;
+use std::io;
+use std::rc::Rc;
+use timers::{Timer, TimerKey};
+
+/// How a connection came to its end outside the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer closed it.
+    ByPeer,
+    /// Reading or writing failed.
+    Failed(io::ErrorKind),
+    /// The shell has closed it, as [`Effects::closes`] asked.
+    AsAsked,
+}
+
+/// The broker. The only door into the core.
+pub struct Broker {
+    state: State,
+}
+
+impl Broker {
+    /// A broker that knows nobody yet. `seed` must be secret and new at each start: Client
+    /// Identifiers that it assigns come from it.
+    pub fn new(config: Rc<Config>, seed: u128) -> Self {
+        Self {
+            state: State::new(config, seed),
+        }
+    }
+
+    /// A connection was accepted. `conn` must be free.
+    pub fn opened(&mut self, conn: ConnId, peer: Peer, now: Now) {
+        let State {
+            clients, timers, ..
+        } = &mut self.state;
+        clients.open(conn, peer, now.mono);
+        if let Some(client) = clients.get_mut(conn) {
+            let deadline = now.mono.plus_s(limits::CONNECT_WAIT_S);
+            timers.arm(TimerKey::Connection(conn), deadline, &mut client.timer_at);
+        }
+        log::debug!("Connection from {peer} on port {}.", peer.port);
+    }
+
+    /// Bytes have come: `bytes` is all that has not been used yet, oldest first. Returns how many
+    /// are used now: whole packets only, and all of them once the connection is to end. The shell
+    /// keeps the rest and offers it again with more behind it.
+    pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> usize {
+        self.greet(conn);
+        let mut rest = bytes;
+        loop {
+            match self.next_packet(conn, rest, now) {
+                Ok(Some(used)) => rest = rest.get(used..).unwrap_or_default(),
+                Ok(None) => break,
+                Err(cause) => {
+                    end_connection(conn, cause, &mut self.state, now);
+                    return bytes.len();
+                }
+            }
+        }
+        let used = bytes.len() - rest.len();
+        let is_alive = used > 0 || rest.len() > limits::SLOW_PACKET_BYTES;
+        if let Some(client) = self.state.clients.get_mut(conn).filter(|_| is_alive) {
+            client.last_received = now.mono;
+        }
+        used
+    }
+
+    /// A connection is closed; its key is free after this.
+    pub fn closed(&mut self, conn: ConnId, how: Closed, now: Now) {
+        let cause = match how {
+            Closed::ByPeer | Closed::AsAsked => Cause::ClosedByClient,
+            Closed::Failed(kind) => Cause::Socket(kind),
+        };
+        end_connection(conn, cause, &mut self.state, now);
+        self.state.clients.remove(conn);
+    }
+
+    /// Does what is due. To be called once a turn.
+    pub fn tick(&mut self, now: Now) {
+        while let Some(timer) = self.state.timers.pop_due(now.mono) {
+            if self.state.is_armed(&timer) {
+                self.fire(timer, now);
+            }
+        }
+        self.state.trim_timers();
+        if !self.state.replaying.is_empty() {
+            replay::serve(&mut self.state, now);
+        }
+    }
+
+    /// When [`Broker::tick`] has something to do next: the past if at once, `None` if never.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        if !self.state.replaying.is_empty() && replay::is_any_ready(&self.state) {
+            return Some(Mono::default());
+        }
+        self.state.timers.next()
+    }
+
+    /// What waits to be written to a connection; `None` if the key is free.
+    pub fn output(&mut self, conn: ConnId) -> Option<&mut WriteQueue> {
+        self.state
+            .clients
+            .get_mut(conn)
+            .map(|client| &mut client.output)
+    }
+
+    /// What the shell is asked to do, to be drained by it once a turn.
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.state.effects
+    }
+
+    /// Ends every connection and publishes every Will that waits, for the broker is stopping.
+    pub fn shut_down(&mut self, now: Now) {
+        let conns: Vec<ConnId> = self.state.clients.iter().map(|(conn, _)| conn).collect();
+        let sessions: Vec<SessionId> = self.state.sessions.iter().map(|(id, _)| id).collect();
+        for id in sessions {
+            if self
+                .state
+                .sessions
+                .get(id)
+                .is_some_and(|session| session.conn.is_none())
+            {
+                disconnect::publish_will(id, &mut self.state, now);
+            }
+        }
+        for conn in conns {
+            end_connection(conn, Cause::ServerShuttingDown, &mut self.state, now);
+        }
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.state.stats
+    }
+
+    /// Connections, sessions (absent ones included), subscriptions and retained messages held.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            connections: self.state.clients.len(),
+            sessions: self.state.sessions.len(),
+            subscriptions: self.state.subscriptions.count(),
+            retained: self.state.retained.len(),
+        }
+    }
+
+    /// Bookkeeping that must hold between any two calls, for tests.
+    ///
+    /// # Errors
+    /// What does not, in words.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check(&self) -> Result<(), String> {
+        self.state.check()
+    }
+
+    /// The first bytes of a connection have come: from now on it is worth a line in the log.
+    fn greet(&mut self, conn: ConnId) {
+        let client = self.state.clients.get_mut(conn);
+        if let Some(client) = client.filter(|client| client.stage == Stage::Silent) {
+            client.stage = Stage::AwaitConnect;
+            log::info!(
+                "New connection from {} on port {}.",
+                client.peer,
+                client.peer.port
+            );
+        }
+    }
+
+    /// Handles the packet at the front of `bytes`, if it is whole: how many bytes it used.
+    fn next_packet(
+        &mut self,
+        conn: ConnId,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<Option<usize>, Cause> {
+        let Some(client) = self.state.clients.get(conn) else {
+            return Ok(Some(bytes.len()));
+        };
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let maximum = self.state.config.packet_bytes_max();
+        let (frame, session) = match client.stage {
+            Stage::Closing => return Ok(Some(bytes.len())),
+            Stage::Silent | Stage::AwaitConnect => {
+                reject_strangers(bytes)?;
+                (
+                    Frame::cut(bytes, maximum.min(limits::CONNECT_BYTES_MAX)),
+                    None,
+                )
+            }
+            Stage::Active(session) => (Frame::cut(bytes, bound_of(bytes, maximum)), Some(session)),
+        };
+        let Some(frame) = frame.map_err(Cause::Decode)? else {
+            return Ok(None);
+        };
+        match session {
+            None => self.first_packet(conn, &frame, now)?,
+            Some(session) => self.packet(Sender { conn, session }, &frame, now)?,
+        }
+        Ok(Some(frame.header.packet_bytes() as usize))
+    }
+
+    /// The first packet: a CONNECT, or the end.
+    fn first_packet(&mut self, conn: ConnId, frame: &Frame<'_>, now: Now) -> Result<(), Cause> {
+        let version = answer_version(frame.body);
+        let packet = Packet::decode(frame, version.unwrap_or(ProtocolVersion::V311));
+        let result = match packet {
+            Ok(Packet::Connect(packet)) => {
+                if let Some(client) = self.state.clients.get_mut(conn) {
+                    client.version = packet.version;
+                }
+                connect::connect(conn, &packet, &mut self.state, now)
+            }
+            Ok(_) => Err(Cause::NotConnect(Stranger::Mqtt(frame.header.packet_type))),
+            Err(error) => Err(Cause::Decode(error)),
+        };
+        if let (Err(cause), Some(version)) = (&result, version) {
+            connect::refuse(conn, version, cause, &mut self.state);
+        }
+        result
+    }
+
+    /// A packet after CONNECT.
+    fn packet(&mut self, from: Sender, frame: &Frame<'_>, now: Now) -> Result<(), Cause> {
+        let state = &mut self.state;
+        let Some(client) = state.clients.get_mut(from.conn) else {
+            return Ok(());
+        };
+        let server = |packet| Err(Cause::ServerPacket(packet));
+        match Packet::decode(frame, client.version).map_err(Cause::Decode)? {
+            Packet::Publish(packet) => publish::publish(from, &packet, state, now),
+            Packet::Ack(packet) => publish::acknowledge(from, &packet, state, now),
+            Packet::Subscribe(packet) => subscribe::subscribe(from, &packet, state),
+            Packet::Unsubscribe(packet) => subscribe::unsubscribe(from, &packet, state),
+            Packet::PingReq => {
+                let version = client.version;
+                client::send(client, from.conn, &mut state.effects, |out| {
+                    Packet::PingResp.encode(version, out); // [MQTT-3.12.4-1] [MQTT5-3.12.4-1]
+                });
+                Ok(())
+            }
+            Packet::Disconnect(packet) => disconnect::disconnect(from, &packet, state),
+            // No method is built in, so no exchange can be under way [MQTT5-4.12.0-6].
+            Packet::Auth(_) => Err(Cause::UnexpectedAuth),
+            Packet::Connect(_) => Err(Cause::SecondConnect), // [MQTT-3.1.0-2] [MQTT5-3.1.0-2]
+            Packet::ConnAck(_) => server(PacketType::ConnAck),
+            Packet::SubAck(_) => server(PacketType::SubAck),
+            Packet::UnsubAck(_) => server(PacketType::UnsubAck),
+            Packet::PingResp => server(PacketType::PingResp),
+        }
+    }
+
+    fn fire(&mut self, timer: Timer, now: Now) {
+        match timer.key {
+            TimerKey::Connection(conn) => self.connection_due(conn, now),
+            TimerKey::Session(session) => {
+                if let Some(session) = self.state.sessions.get_mut(session) {
+                    session.timer_at = Mono::NEVER;
+                }
+                disconnect::session_due(session, &mut self.state, now);
+            }
+            TimerKey::Sweep => {
+                let State {
+                    retained,
+                    timers,
+                    stats,
+                    ..
+                } = &mut self.state;
+                retained.timer_at = Mono::NEVER;
+                stats.dropped_expired += retained.sweep(now.mono) as u64;
+                let sweep_at = retained.sweep_at(now.mono);
+                timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
+            }
+        }
+    }
+
+    /// CONNECT wait or Keep Alive is over, if no packet has come meanwhile.
+    fn connection_due(&mut self, conn: ConnId, now: Now) {
+        let State {
+            clients, timers, ..
+        } = &mut self.state;
+        let Some(client) = clients.get_mut(conn) else {
+            return;
+        };
+        client.timer_at = Mono::NEVER;
+        let cause = match client.stage {
+            Stage::Closing => return,
+            Stage::Silent | Stage::AwaitConnect => Cause::NoConnect, // [MQTT §3.1.4]
+            Stage::Active(_) if client.silent_at() <= now.mono => Cause::KeepAliveTimeout,
+            Stage::Active(_) => {
+                let silent_at = client.silent_at();
+                timers.arm(TimerKey::Connection(conn), silent_at, &mut client.timer_at);
+                return;
+            }
+        };
+        end_connection(conn, cause, &mut self.state, now);
+    }
+}
+
+/// How much the broker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Sizes {
+    pub connections: usize,
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub retained: usize,
+}
+
+/// Tells those who speak something else on this port as soon as their first byte shows it, before
+/// any length in it is believed.
+fn reject_strangers(bytes: &[u8]) -> Result<(), Cause> {
+    let Some(first) = bytes.first() else {
+        return Ok(());
+    };
+    let packet_type = PacketType::from_first_byte(*first);
+    let stranger = match bytes {
+        [0x16, 0x03, ..] => Stranger::Tls,
+        _ if bytes.starts_with(b"GET ") || bytes.starts_with(b"POST") => Stranger::Http,
+        _ if packet_type == PacketType::Connect => return Ok(()),
+        _ => Stranger::Mqtt(packet_type), // [MQTT-3.1.0-1] [MQTT5-3.1.0-1]
+    };
+    Err(Cause::NotConnect(stranger))
+}
+
+/// Bytes the packet at the front of `bytes` may have, by its type.
+fn bound_of(bytes: &[u8], maximum: u32) -> u32 {
+    match bytes
+        .first()
+        .map(|first| PacketType::from_first_byte(*first))
+    {
+        Some(
+            PacketType::Publish
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Connect
+            | PacketType::Auth,
+        )
+        | None => maximum,
+        Some(_) => maximum.min(limits::SMALL_PACKET_BYTES_MAX),
+    }
+}
+
+/// `sentence`, cut to what fits a Reason String here.
+fn clip(sentence: &str) -> &str {
+    let end = (0..=limits::REASON_STRING_BYTES_MAX.min(sentence.len()))
+        .rev()
+        .find(|end| sentence.is_char_boundary(*end));
+    sentence.get(..end.unwrap_or(0)).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! Retained messages for new subscriptions [MQTT5 §3.8.4], a bounded number of steps a turn, so
+//! that `#` over a hundred thousand of them stalls nobody, and only while the receiver keeps up.
+
+use super::client::Clients;
+use super::deliver::Receiver;
+use super::key::SessionId;
+use super::session::{PendingReplay, Replays, Session};
+use super::state::State;
+use super::subscriptions::Subscription;
+use crate::config::Config;
+use crate::limits;
+use crate::message::QoS;
+use crate::time::Now;
+use crate::topic::filter::TopicFilter;
+use crate::topic::tree::{NodeId, Walk};
+use std::num::NonZeroU32;
+
+/// Owes `session` the retained messages of its subscription at `node`.
+pub fn request(node: NodeId, session: SessionId, state: &mut State) {
+    if state.retained.len() == 0 || !state.subscriptions.set_replay_due(node, session, true) {
+        return;
+    }
+    let before = state.retained.sequence();
+    let Some(owed) = state.sessions.get_mut(session) else {
+        return;
+    };
+    if owed.replays.is_none() {
+        state.replaying.push(session);
+    }
+    let replays = owed.replays.get_or_insert_default();
+    replays.pending.push_back(PendingReplay {
+        subscription: node,
+        before,
+    });
+}
+
+/// The subscription at `node` is gone, and what it was owed with it.
+pub fn cancel(node: NodeId, session: SessionId, state: &mut State) {
+    let State {
+        sessions,
+        retained,
+        replaying,
+        ..
+    } = state;
+    let Some(owed) = sessions.get_mut(session) else {
+        return;
+    };
+    let Some(replays) = &mut owed.replays else {
+        return;
+    };
+    replays
+        .pending
+        .retain(|pending| pending.subscription != node);
+    if let Some((current, walk)) = replays.current.take() {
+        if current.subscription == node {
+            retained.end_walk(walk);
+        } else {
+            replays.current = Some((current, walk));
+        }
+    }
+    if replays.pending.is_empty() && replays.current.is_none() {
+        owed.replays = None;
+        replaying.retain(|other| *other != session);
+    }
+}
+
+/// The session has ended, and what it was owed with it.
+pub fn forget(replays: Option<Box<Replays>>, session: SessionId, state: &mut State) {
+    let Some(replays) = replays else { return };
+    if let Some((_, walk)) = replays.current {
+        state.retained.end_walk(walk);
+    }
+    state.replaying.retain(|other| *other != session);
+}
+
+/// Whether any session could be sent some of what it is owed now.
+pub fn is_any_ready(state: &State) -> bool {
+    state.replaying.iter().any(|session| {
+        let session = state.sessions.get(*session);
+        session.is_some_and(|session| is_ready(session, &state.clients))
+    })
+}
+
+/// Whether a session keeps up. An absent one is served too: into its queue, as far as that goes.
+fn is_ready(session: &Session, clients: &Clients) -> bool {
+    let flights = session.flights.as_deref();
+    let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
+        return true;
+    };
+    let has_room = flights.is_none_or(|flights| flights.window_used() < client.window);
+    has_room && client.output.bytes() < limits::REPLAY_BELOW_BYTES
+}
+
+/// Serves every session that keeps up for one turn.
+pub fn serve(state: &mut State, now: Now) {
+    let sessions = std::mem::take(&mut state.replaying);
+    for session in sessions {
+        if serve_one(session, state, now) == Served::Partly {
+            state.replaying.push(session);
+        } else if let Some(session) = state.sessions.get_mut(session) {
+            session.replays = None;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    Partly,
+    Wholly,
+}
+
+fn serve_one(id: SessionId, state: &mut State, now: Now) -> Served {
+    let mut steps = limits::REPLAY_STEPS_PER_TURN;
+    loop {
+        let Some((due, mut walk)) = next_replay(id, state) else {
+            return Served::Wholly;
+        };
+        let subscription = state.subscriptions.get(due.subscription, id).copied();
+        let is_over = match subscription {
+            None => true,
+            Some(subscription) => {
+                let before = due.before;
+                send_some(&subscription, &mut walk, &mut steps, before, state, now)
+            }
+        };
+        if is_over {
+            state.retained.end_walk(walk);
+            state
+                .subscriptions
+                .set_replay_due(due.subscription, id, false);
+            continue;
+        }
+        if let Some(replays) = state.sessions.get_mut(id).and_then(|s| s.replays.as_mut()) {
+            replays.current = Some((due, walk));
+        }
+        return Served::Partly;
+    }
+}
+
+/// The replay under way, or the next one begun.
+fn next_replay(id: SessionId, state: &mut State) -> Option<(PendingReplay, Walk)> {
+    let replays = state.sessions.get_mut(id)?.replays.as_mut()?;
+    if let Some(current) = replays.current.take() {
+        return Some(current);
+    }
+    loop {
+        let due = replays.pending.pop_front()?;
+        let mut text = String::new();
+        state.subscriptions.filter_text(due.subscription, &mut text);
+        if let Ok(filter) = TopicFilter::new(&text) {
+            return Some((due, state.retained.walk(&filter)));
+        }
+        debug_assert!(false, "the tree holds a filter that is none");
+    }
+}
+
+/// Sends what matches until the walk is over (`true`), the steps are used up or the receiver has
+/// enough.
+fn send_some(
+    subscription: &Subscription,
+    walk: &mut Walk,
+    steps: &mut usize,
+    before: u64,
+    state: &mut State,
+    now: Now,
+) -> bool {
+    loop {
+        let Some(session) = state.sessions.get(subscription.session) else {
+            return true;
+        };
+        if session.conn.is_none() && !can_wait(session, subscription, &state.config) {
+            return true;
+        }
+        if *steps == 0 || !is_ready(session, &state.clients) {
+            return false;
+        }
+        let Some(message) = state.retained.step(walk, steps, before, now.mono) else {
+            return walk.is_done();
+        };
+        let mut publication = message.publication();
+        if subscription.terms.no_local() && publication.is_from(&session.identity) {
+            continue;
+        }
+        let receiver = Receiver {
+            session: subscription.session,
+            qos: subscription.terms.qos().min(publication.qos),
+            retain: true, // [MQTT-3.3.1-8] [MQTT5-3.3.1-8]
+            identifiers: subscription.identifier.map(NonZeroU32::get).into(),
+            group: None,
+        };
+        state.tables().deliver(&mut publication, receiver, now);
+    }
+}
+
+/// Whether messages for an absent session would be kept at all.
+fn can_wait(session: &Session, subscription: &Subscription, config: &Config) -> bool {
+    let queued = session
+        .flights
+        .as_ref()
+        .map_or(0, |flights| flights.queued());
+    let is_full = config.max_queued_messages != 0
+        && u32::try_from(queued).is_ok_and(|queued| queued >= config.max_queued_messages);
+    subscription.terms.qos() != QoS::AtMostOnce && !is_full
+}

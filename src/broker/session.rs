@@ -1,0 +1,247 @@
+//! Sessions: what a client leaves with the broker between connections [MQTT5 §4.1]. An idle one is
+//! as small as it can be; everything it may not need hangs off it.
+
+use super::inflight::Flights;
+use super::key::{ConnId, GroupId, SessionId};
+use crate::message::{Identity, PacketIdentifier, QoS};
+use crate::time::Mono;
+use crate::topic::tree::{NodeId, Walk};
+use hashbrown::HashTable;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU16;
+use std::rc::Rc;
+
+/// A Session Expiry Interval that never ends [MQTT5 §3.1.2.11.2].
+pub const NEVER_EXPIRES: u32 = u32::MAX;
+
+/// A Will Message, not published yet. Its Topic Name is valid.
+#[derive(Debug)]
+pub struct WillMessage {
+    /// Will Topic.
+    pub topic: Box<str>,
+    /// 5.0 properties to be published with it, in wire form.
+    pub properties: Box<[u8]>,
+    /// Will Payload.
+    pub payload: Box<[u8]>,
+    /// Will QoS.
+    pub qos: QoS,
+    /// Will Retain.
+    pub retain: bool,
+    /// Will Delay Interval, in seconds.
+    pub delay_interval_s: u32,
+    /// Message Expiry Interval, in seconds, counted from when it is published.
+    pub message_expiry_interval_s: Option<u32>,
+}
+
+/// Retained messages that a new subscription is still owed.
+#[derive(Debug)]
+pub struct PendingReplay {
+    /// The subscription, by its node in the tree of filters.
+    pub subscription: NodeId,
+    /// Messages retained from this point on were delivered as they came.
+    pub before: u64,
+}
+
+/// The retained messages a session is owed, oldest subscription first.
+#[derive(Debug, Default)]
+pub struct Replays {
+    /// Subscriptions whose turn has not come.
+    pub pending: VecDeque<PendingReplay>,
+    /// The one being served, and where in the retained tree it has come to.
+    pub current: Option<(PendingReplay, Walk)>,
+}
+
+/// One Session.
+#[derive(Debug)]
+pub struct Session {
+    /// Who it belongs to.
+    pub identity: Rc<Identity>,
+    /// Its connection; `None` while it is absent.
+    pub conn: Option<ConnId>,
+    /// Seconds it outlives its connection; [`NEVER_EXPIRES`] without end.
+    pub expiry_interval_s: u32,
+    /// Its subscriptions as nodes of the tree of filters, ascending.
+    pub subscriptions: Vec<NodeId>,
+    /// The groups it shares subscriptions in, if any.
+    pub shared: Option<Box<Vec<GroupId>>>,
+    /// QoS 1 and 2 state, if any.
+    pub flights: Option<Box<Flights>>,
+    /// The Will, from CONNECT until it is published or deleted.
+    pub will: Option<Box<WillMessage>>,
+    /// Retained messages still owed, if any.
+    pub replays: Option<Box<Replays>>,
+    /// While absent: when the Will is due; [`Mono::NEVER`] if none is.
+    pub will_at: Mono,
+    /// While absent: when it ends; [`Mono::NEVER`] if it does not.
+    pub ends_at: Mono,
+    /// The entry in the deadline heap that is this session's.
+    pub timer_at: Mono,
+    /// The Packet Identifier given out last.
+    pub last_packet_identifier: u16,
+    /// Whether messages to it have been dropped since its queue was last empty (said once).
+    pub dropping: bool,
+}
+
+impl Session {
+    /// A session that has just begun on `conn`.
+    pub fn new(identity: Rc<Identity>, conn: ConnId, expiry_interval_s: u32) -> Self {
+        Self {
+            identity,
+            conn: Some(conn),
+            expiry_interval_s,
+            subscriptions: Vec::new(),
+            shared: None,
+            flights: None,
+            will: None,
+            replays: None,
+            will_at: Mono::NEVER,
+            ends_at: Mono::NEVER,
+            timer_at: Mono::NEVER,
+            last_packet_identifier: 0,
+            dropping: false,
+        }
+    }
+
+    /// Its Client Identifier.
+    pub fn client_identifier(&self) -> &str {
+        &self.identity.client_identifier
+    }
+
+    /// A Packet Identifier that no flight has [MQTT-2.3.1-2] [MQTT5-2.2.1-3]. `None`: all 65,535
+    /// are in flight.
+    pub fn next_packet_identifier(&mut self) -> Option<PacketIdentifier> {
+        let flights = self.flights.as_deref();
+        let in_flight = flights.map_or(0, |flights| flights.in_flight().len());
+        for _ in 0..=in_flight {
+            self.last_packet_identifier = self.last_packet_identifier.checked_add(1).unwrap_or(1);
+            let candidate = NonZeroU16::new(self.last_packet_identifier)?;
+            if flights.is_none_or(|flights| !flights.is_in_use(candidate)) {
+                return Some(candidate);
+            }
+        }
+        None
+    }
+
+    /// Gives back what `flights` held if nothing is left in it.
+    pub fn trim_flights(&mut self) {
+        if self
+            .flights
+            .as_ref()
+            .is_some_and(|flights| flights.is_empty())
+        {
+            self.flights = None;
+        }
+        if self
+            .flights
+            .as_ref()
+            .is_none_or(|flights| flights.queued() == 0)
+        {
+            self.dropping = false;
+        }
+    }
+
+    /// Notes a subscription at `node`.
+    pub fn note_subscription(&mut self, node: NodeId) {
+        if let Err(position) = self.subscriptions.binary_search(&node) {
+            if self.subscriptions.capacity() == 0 {
+                self.subscriptions.reserve_exact(1);
+            }
+            self.subscriptions.insert(position, node);
+        }
+    }
+
+    /// Forgets the subscription at `node`.
+    pub fn forget_subscription(&mut self, node: NodeId) {
+        if let Ok(position) = self.subscriptions.binary_search(&node) {
+            self.subscriptions.remove(position);
+        }
+    }
+}
+
+/// All sessions, by key and by Client Identifier.
+#[derive(Debug)]
+pub struct Sessions {
+    slab: Slab<Box<Session>>,
+    by_client_identifier: HashTable<SessionId>,
+    hasher: RandomState,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            slab: Slab::new(),
+            by_client_identifier: HashTable::new(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Sessions {
+    /// The session at `session`.
+    pub fn get(&self, session: SessionId) -> Option<&Session> {
+        self.slab.get(session.index()).map(|session| &**session)
+    }
+
+    /// The session at `session`.
+    pub fn get_mut(&mut self, session: SessionId) -> Option<&mut Session> {
+        self.slab
+            .get_mut(session.index())
+            .map(|session| &mut **session)
+    }
+
+    /// The session of this Client Identifier.
+    pub fn find(&self, client_identifier: &str) -> Option<SessionId> {
+        let hash = self.hasher.hash_one(client_identifier);
+        let is_same = |session: &SessionId| {
+            self.get(*session)
+                .is_some_and(|found| found.client_identifier() == client_identifier)
+        };
+        self.by_client_identifier.find(hash, is_same).copied()
+    }
+
+    /// Adds a session whose Client Identifier has none yet.
+    pub fn insert(&mut self, session: Session) -> SessionId {
+        let hash = self.hasher.hash_one(session.client_identifier());
+        let id = SessionId::from_index(self.slab.insert(Box::new(session)));
+        let Self {
+            slab,
+            by_client_identifier,
+            hasher,
+        } = self;
+        by_client_identifier.insert_unique(hash, id, |session| {
+            let session = slab.get(session.index());
+            session.map_or(0, |session| hasher.hash_one(session.client_identifier()))
+        });
+        id
+    }
+
+    /// Takes a session out.
+    pub fn remove(&mut self, session: SessionId) -> Option<Box<Session>> {
+        let removed = self.slab.try_remove(session.index())?;
+        let hash = self.hasher.hash_one(removed.client_identifier());
+        if let Ok(entry) = self
+            .by_client_identifier
+            .find_entry(hash, |id| *id == session)
+        {
+            entry.remove();
+        }
+        if self.slab.is_empty() {
+            self.slab = Slab::new();
+            self.by_client_identifier = HashTable::new();
+        }
+        Some(removed)
+    }
+
+    /// Sessions, absent ones included.
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Each session.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        let sessions = self.slab.iter();
+        sessions.map(|(index, session)| (SessionId::from_index(index), &**session))
+    }
+}

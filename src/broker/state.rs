@@ -1,0 +1,193 @@
+//! Everything the core owns, as fields that verbs borrow one by one.
+
+use super::client::Clients;
+use super::effects::Effects;
+use super::key::{GroupId, SessionId};
+use super::retained::Retained;
+use super::session::Sessions;
+use super::stats::Stats;
+use super::subscriptions::{Match, Subscriptions};
+use super::timers::{Timer, TimerKey, Timers};
+use crate::config::Config;
+use crate::policy::Policy;
+#[cfg(any(test, debug_assertions))]
+use crate::time::Mono;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+/// Chance, from a seed given at the start, so that a run can be repeated.
+#[derive(Debug)]
+pub struct Chance {
+    seed: u128,
+    count: u64,
+}
+
+impl Chance {
+    /// The next 64 bits. SipHash over a secret seed and a counter: who sees some of them cannot
+    /// tell the next.
+    pub fn next(&mut self) -> u64 {
+        self.count = self.count.wrapping_add(1);
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.count).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// The tables.
+pub struct State {
+    /// The settings in force.
+    pub config: Rc<Config>,
+    /// Who may do what.
+    pub policy: Policy,
+    /// Network Connections.
+    pub clients: Clients,
+    /// Sessions.
+    pub sessions: Sessions,
+    /// Subscriptions.
+    pub subscriptions: Subscriptions,
+    /// Retained messages.
+    pub retained: Retained,
+    /// Deadlines.
+    pub timers: Timers,
+    /// Counters.
+    pub stats: Stats,
+    /// Requests to the shell.
+    pub effects: Effects,
+    /// Chance.
+    pub chance: Chance,
+    /// Sessions that are owed retained messages.
+    pub replaying: Vec<SessionId>,
+    /// Reused by every publication.
+    pub found: Vec<Match>,
+    /// Reused by every publication.
+    pub groups: Vec<GroupId>,
+    /// Reused by every 5.0 PUBLISH whose properties are not passed on as they are.
+    pub properties: Vec<u8>,
+}
+
+impl State {
+    /// A broker that knows nobody yet.
+    pub fn new(config: Rc<Config>, seed: u128) -> Self {
+        Self {
+            policy: Policy::new(&config),
+            config,
+            clients: Clients::default(),
+            sessions: Sessions::default(),
+            subscriptions: Subscriptions::default(),
+            retained: Retained::default(),
+            timers: Timers::default(),
+            stats: Stats::default(),
+            effects: Effects::default(),
+            chance: Chance { seed, count: 0 },
+            replaying: Vec::new(),
+            found: Vec::new(),
+            groups: Vec::new(),
+            properties: Vec::new(),
+        }
+    }
+
+    /// Whether a timer is still its owner's.
+    pub fn is_armed(&self, timer: &Timer) -> bool {
+        let armed = match timer.key {
+            TimerKey::Connection(conn) => self.clients.get(conn).map(|client| client.timer_at),
+            TimerKey::Session(id) => self.sessions.get(id).map(|session| session.timer_at),
+            TimerKey::Sweep => Some(self.retained.timer_at),
+        };
+        armed == Some(timer.at)
+    }
+
+    /// Forgets stale timers once they outnumber the owners they could have.
+    pub fn trim_timers(&mut self) {
+        let owners = self.clients.len() + self.sessions.len();
+        if self.timers.len() > 2 * owners + 64 {
+            let mut timers = std::mem::take(&mut self.timers);
+            timers.retain(|timer| self.is_armed(timer));
+            self.timers = timers;
+        }
+    }
+
+    /// Bookkeeping across the tables that must hold between any two packets.
+    ///
+    /// # Errors
+    /// What does not, in words.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check(&self) -> Result<(), String> {
+        self.subscriptions.check()?;
+        self.retained.check()?;
+        for (conn, client) in self.clients.iter() {
+            let Some(id) = client.session() else { continue };
+            if self.sessions.get(id).and_then(|session| session.conn) != Some(conn) {
+                return Err(format!("{conn:?} and {id:?} do not agree"));
+            }
+        }
+        let mut subscriptions = 0;
+        for (id, session) in self.sessions.iter() {
+            subscriptions += self.check_session(id, session)?;
+        }
+        if subscriptions != self.subscriptions.count() {
+            return Err(format!(
+                "sessions have {subscriptions} subscriptions, the trees {}",
+                self.subscriptions.count()
+            ));
+        }
+        Ok(())
+    }
+
+    /// One session's part of [`State::check`]: how many subscriptions it has.
+    #[cfg(any(test, debug_assertions))]
+    fn check_session(
+        &self,
+        id: SessionId,
+        session: &super::session::Session,
+    ) -> Result<usize, String> {
+        let name = session.client_identifier();
+        if self.sessions.find(name) != Some(id) {
+            return Err(format!("{name} is not found by its Client Identifier"));
+        }
+        if session
+            .subscriptions
+            .iter()
+            .any(|node| self.subscriptions.get(*node, id).is_none())
+        {
+            return Err(format!("{name} has a subscription that the tree has not"));
+        }
+        let shared: &[GroupId] = session.shared.as_deref().map_or(&[], Vec::as_slice);
+        for group in shared {
+            if !self
+                .subscriptions
+                .members(*group)
+                .iter()
+                .any(|member| member.session == id)
+            {
+                return Err(format!("{name} is no member of its group"));
+            }
+        }
+        if session.replays.is_some() != self.replaying.contains(&id) {
+            return Err(format!(
+                "{name} is owed retained messages that nobody sends"
+            ));
+        }
+        if let Some(flights) = &session.flights {
+            flights.check()?;
+            if flights.is_empty() {
+                return Err(format!("{name} holds on to empty queues"));
+            }
+            let window = session
+                .conn
+                .and_then(|conn| self.clients.get(conn))
+                .map(|c| c.window);
+            if flights.queued() > 0 && window.is_some_and(|window| flights.window_used() < window) {
+                return Err(format!(
+                    "{name} has messages waiting and room in its window"
+                ));
+            }
+        }
+        let has_deadline = session.ends_at.min(session.will_at) < Mono::NEVER;
+        if session.conn.is_some() && has_deadline {
+            return Err(format!(
+                "{name} is connected and has a deadline of an absent session"
+            ));
+        }
+        Ok(session.subscriptions.len() + shared.len())
+    }
+}

@@ -1,0 +1,28 @@
+//! Plain counters of what happened since the start.
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// PUBLISH packets taken from clients.
+    pub publish_received: u64,
+    /// PUBLISH packets put on clients' write queues.
+    pub publish_sent: u64,
+    /// QoS 0 messages not sent because their reader had too much waiting.
+    pub dropped_slow_reader: u64,
+    /// QoS 1 and 2 messages not queued because the session's queue was full.
+    pub dropped_queue_full: u64,
+    /// Messages larger than their receiver's Maximum Packet Size.
+    pub dropped_oversize: u64,
+    /// Messages that expired before they could be sent.
+    pub dropped_expired: u64,
+}
+
+impl Stats {
+    /// Messages dropped for any reason.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_slow_reader
+            + self.dropped_queue_full
+            + self.dropped_oversize
+            + self.dropped_expired
+    }
+}

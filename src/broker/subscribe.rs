@@ -1,0 +1,272 @@
+//! SUBSCRIBE and UNSUBSCRIBE [MQTT §3.8 to §3.11] [MQTT5 §3.8 to §3.11]. What 5.0 and 3.1.1 can be
+//! told about one filter they are told; a version that cannot be told loses the connection.
+
+use super::cause::Cause;
+use super::client;
+use super::key::{GroupId, SessionId};
+use super::publish::Sender;
+use super::replay;
+use super::state::State;
+use super::subscriptions::{Subscription, Terms};
+use crate::codec::frame::PacketType;
+use crate::codec::property::{Properties, Property};
+use crate::codec::reason::ReasonCode;
+use crate::codec::subscribe::{
+    RetainHandling, SubAck, Subscribe, SubscriptionOptions, Unsubscribe,
+};
+use crate::message::{PacketIdentifier, QoS};
+use crate::topic::filter::TopicFilter;
+use crate::topic::tree::NodeId;
+use std::num::NonZeroU32;
+
+/// The answers to the filters of one packet.
+#[derive(Debug, Default)]
+struct Answers {
+    codes: Vec<u8>,
+    /// Why the first filter that was refused was.
+    sentence: Option<String>,
+}
+
+impl Answers {
+    fn refuse(&mut self, code: u8, filter: &str, why: &dyn std::fmt::Display) {
+        self.codes.push(code);
+        self.sentence
+            .get_or_insert_with(|| format!("'{filter}': {why}"));
+    }
+}
+
+/// A SUBSCRIBE has come. SUBACK goes out before the retained messages.
+///
+/// # Errors
+/// Why the connection must end.
+pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Result<(), Cause> {
+    let identifier = packet
+        .properties
+        .subscription_identifiers()
+        .next()
+        .and_then(NonZeroU32::new);
+    let mut answers = Answers::default();
+    let mut replays = Vec::new();
+    for (text, options) in packet.iter() {
+        subscribe_one(
+            from,
+            text,
+            options,
+            identifier,
+            state,
+            &mut answers,
+            &mut replays,
+        )?;
+    }
+    answer(
+        from,
+        packet.packet_identifier,
+        answers,
+        PacketType::SubAck,
+        state,
+    );
+    for node in replays {
+        replay::request(node, from.session, state);
+    }
+    Ok(())
+}
+
+fn subscribe_one(
+    from: Sender,
+    text: &str,
+    options: SubscriptionOptions,
+    identifier: Option<NonZeroU32>,
+    state: &mut State,
+    answers: &mut Answers,
+    replays: &mut Vec<NodeId>,
+) -> Result<(), Cause> {
+    let Some(client) = state.clients.get(from.conn) else {
+        return Ok(());
+    };
+    let version = client.version;
+    let filter = match TopicFilter::new(text) {
+        Ok(filter) => filter,
+        Err(error) if version.has_reason_codes() => {
+            answers.refuse(ReasonCode::TopicFilterInvalid.value(), text, &error);
+            return Ok(());
+        }
+        // [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1] [MQTT-4.8.0-1]
+        Err(error) => return Err(Cause::TopicFilter(error)),
+    };
+    if filter.share_name().is_some() && options.no_local {
+        return Err(Cause::NoLocalShared); // [MQTT5-3.8.3-4]
+    }
+    let Some(session) = state.sessions.get(from.session) else {
+        return Ok(());
+    };
+    if !state.policy.may_subscribe(&session.identity, &filter) {
+        let code = match (version.has_reason_codes(), version.has_suback_failure()) {
+            (true, _) => ReasonCode::NotAuthorized.value(),
+            (false, true) => ReasonCode::UnspecifiedError.value(),
+            // 3.1 has no way to say so.
+            (false, false) => options.qos.bits(),
+        };
+        answers.refuse(code, text, &"you may not subscribe to this");
+        return Ok(());
+    }
+    log::debug!(
+        "{} {} {text}",
+        session.client_identifier(),
+        options.qos.bits()
+    );
+    // A bridge of 3.x is served as 5.0's options would ask for.
+    let terms = Terms::from(SubscriptionOptions {
+        no_local: options.no_local || (client.bridge && filter.share_name().is_none()),
+        retain_as_published: options.retain_as_published || client.bridge,
+        ..options
+    });
+    let subscription = Subscription {
+        session: from.session,
+        identifier,
+        terms,
+    };
+    if let Some(node) = add(&filter, subscription, options.retain_handling, state) {
+        replays.push(node);
+    }
+    answers.codes.push(granted(options.qos));
+    Ok(())
+}
+
+/// Adds a subscription; its node if retained messages are to follow [MQTT5-3.3.1-9]
+/// [MQTT5-3.3.1-10] [MQTT5-3.3.1-11]. They never follow a shared one [MQTT5 §4.8.2].
+fn add(
+    filter: &TopicFilter<'_>,
+    subscription: Subscription,
+    handling: RetainHandling,
+    state: &mut State,
+) -> Option<NodeId> {
+    let session = state.sessions.get_mut(subscription.session)?;
+    if let Some(name) = filter.share_name() {
+        let (group, is_new) = state.subscriptions.join(name, filter, subscription);
+        if is_new {
+            session.shared.get_or_insert_default().push(group);
+        }
+        return None;
+    }
+    let subscribed = state.subscriptions.subscribe(filter, subscription);
+    if subscribed.is_new {
+        session.note_subscription(subscribed.node);
+    }
+    match handling {
+        RetainHandling::Send => Some(subscribed.node),
+        RetainHandling::SendIfNew => subscribed.is_new.then_some(subscribed.node),
+        RetainHandling::DoNotSend => None,
+    }
+}
+
+/// `Choice:` the QoS asked for is granted always [MQTT-3.8.4-6] [MQTT5-3.8.4-8].
+fn granted(qos: QoS) -> u8 {
+    qos.bits()
+}
+
+/// An UNSUBSCRIBE has come.
+///
+/// # Errors
+/// Why the connection must end.
+pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) -> Result<(), Cause> {
+    let has_codes = state
+        .clients
+        .get(from.conn)
+        .is_some_and(|c| c.version.has_reason_codes());
+    let mut answers = Answers::default();
+    for text in packet.iter() {
+        match TopicFilter::new(text) {
+            Ok(filter) => {
+                let reason = match remove(&filter, from.session, state) {
+                    true => ReasonCode::Success,
+                    false => ReasonCode::NoSubscriptionExisted,
+                };
+                answers.codes.push(reason.value());
+            }
+            Err(error) if has_codes => {
+                answers.refuse(ReasonCode::TopicFilterInvalid.value(), text, &error);
+            }
+            Err(error) => return Err(Cause::TopicFilter(error)),
+        }
+    }
+    if !has_codes {
+        answers.codes.clear(); // [MQTT §3.11.3]: an UNSUBACK of 3.x has no payload.
+    }
+    answer(
+        from,
+        packet.packet_identifier,
+        answers,
+        PacketType::UnsubAck,
+        state,
+    );
+    Ok(())
+}
+
+/// Removes a subscription by its text, character by character [MQTT-3.10.4-1] [MQTT5-3.10.4-1];
+/// whether there was one.
+fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
+    if let Some(name) = filter.share_name() {
+        let Some(group) = state.subscriptions.find_group(name, filter) else {
+            return false;
+        };
+        let was_member = state.subscriptions.leave(group, id);
+        if let Some(session) = state.sessions.get_mut(id).filter(|_| was_member) {
+            leave_group(&mut session.shared, group);
+        }
+        return was_member;
+    }
+    let Some(node) = state.subscriptions.unsubscribe(filter, id) else {
+        return false;
+    };
+    if let Some(session) = state.sessions.get_mut(id) {
+        session.forget_subscription(node);
+        log::debug!("{} {}", session.client_identifier(), filter.whole());
+    }
+    replay::cancel(node, id, state);
+    true
+}
+
+fn leave_group(shared: &mut Option<Box<Vec<GroupId>>>, group: GroupId) {
+    let Some(groups) = shared else { return };
+    groups.retain(|other| *other != group);
+    if groups.is_empty() {
+        *shared = None;
+    }
+}
+
+/// Sends SUBACK or UNSUBACK: one code a filter, in order [MQTT-3.8.4-5] [MQTT5-3.8.4-6].
+fn answer(
+    from: Sender,
+    packet_identifier: PacketIdentifier,
+    answers: Answers,
+    packet_type: PacketType,
+    state: &mut State,
+) {
+    let State {
+        clients, effects, ..
+    } = state;
+    let Some(client) = clients.get_mut(from.conn) else {
+        return;
+    };
+    let version = client.version;
+    let mut properties = Vec::new();
+    let may_tell = client.problem_information && version.has_properties();
+    if let Some(sentence) = answers.sentence.as_ref().filter(|_| may_tell) {
+        let sentence = super::clip(sentence);
+        Property::ReasonString(sentence).encode(&mut properties);
+    }
+    // Fixed header, Packet Identifier, Property Length: at most 11 bytes.
+    let bytes = properties.len() + answers.codes.len() + 11;
+    if bytes > client.maximum_packet_size as usize {
+        properties.clear(); // [MQTT5-3.9.2-1] [MQTT5-3.11.2-1]
+    }
+    let suback = SubAck {
+        packet_identifier,
+        properties: Properties::trusted(&properties),
+        codes: &answers.codes,
+    };
+    client::send(client, from.conn, effects, |out| match packet_type {
+        PacketType::UnsubAck => suback.encode_unsuback(version, out),
+        _ => suback.encode(version, out),
+    });
+}

@@ -1,0 +1,394 @@
+//! Who gets what: the tree of Topic Filters, with the subscribers at each, and the groups that
+//! share one. It knows sessions by key only, and sends nothing.
+//!
+//! ```text
+//!   plain:  tree of filters → [ subscription of ann, of bob, … ]     every one gets a copy
+//!   shared: tree of filters → [ group, … ] → members                 one of them gets it
+//! ```
+
+use super::key::{GroupId, SessionId};
+use crate::codec::subscribe::SubscriptionOptions;
+use crate::message::QoS;
+use crate::topic::filter::TopicFilter;
+use crate::topic::name::TopicName;
+use crate::topic::tree::{NodeId, Tree};
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
+/// What a subscription asks for, packed: a broker holds millions of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    bits: u8,
+}
+
+impl Terms {
+    const QOS: u8 = 0b0011;
+    const NO_LOCAL: u8 = 0b0100;
+    const RETAIN_AS_PUBLISHED: u8 = 0b1000;
+    const REPLAY_DUE: u8 = 0b1_0000;
+
+    /// Maximum QoS.
+    pub fn qos(self) -> QoS {
+        QoS::from_bits(self.bits & Self::QOS).unwrap_or_default()
+    }
+
+    /// No Local.
+    pub fn no_local(self) -> bool {
+        self.bits & Self::NO_LOCAL != 0
+    }
+
+    /// Retain As Published.
+    pub fn retain_as_published(self) -> bool {
+        self.bits & Self::RETAIN_AS_PUBLISHED != 0
+    }
+}
+
+impl From<SubscriptionOptions> for Terms {
+    fn from(options: SubscriptionOptions) -> Self {
+        let mut bits = options.qos.bits();
+        if options.no_local {
+            bits |= Self::NO_LOCAL;
+        }
+        if options.retain_as_published {
+            bits |= Self::RETAIN_AS_PUBLISHED;
+        }
+        Self { bits }
+    }
+}
+
+/// One session's subscription to one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Whose.
+    pub session: SessionId,
+    /// Subscription Identifier, if it has one.
+    pub identifier: Option<NonZeroU32>,
+    /// What it asks for.
+    pub terms: Terms,
+}
+
+/// The subscriptions to one filter, ascending by session. Most filters have one.
+#[derive(Debug)]
+enum Subscribers {
+    One(Subscription),
+    Many(Vec<Subscription>),
+}
+
+impl Subscribers {
+    fn as_slice(&self) -> &[Subscription] {
+        match self {
+            Self::One(subscription) => std::slice::from_ref(subscription),
+            Self::Many(subscriptions) => subscriptions,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Subscription] {
+        match self {
+            Self::One(subscription) => std::slice::from_mut(subscription),
+            Self::Many(subscriptions) => subscriptions,
+        }
+    }
+
+    fn position(&self, session: SessionId) -> Result<usize, usize> {
+        self.as_slice()
+            .binary_search_by_key(&session, |subscription| subscription.session)
+    }
+
+    fn get_mut(&mut self, session: SessionId) -> Option<&mut Subscription> {
+        let position = self.position(session).ok()?;
+        self.as_mut_slice().get_mut(position)
+    }
+
+    fn insert(&mut self, position: usize, subscription: Subscription) {
+        if let Self::One(first) = self {
+            *self = Self::Many(vec![*first]);
+        }
+        if let Self::Many(subscriptions) = self {
+            subscriptions.insert(position, subscription);
+        }
+    }
+
+    /// Removes one; `false` if it was the last.
+    fn remove(&mut self, position: usize) -> bool {
+        let Self::Many(subscriptions) = self else {
+            return false;
+        };
+        subscriptions.remove(position);
+        if let [last] = subscriptions.as_slice() {
+            *self = Self::One(*last);
+        }
+        true
+    }
+}
+
+/// One subscriber that a message is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Match {
+    /// Its subscription.
+    pub subscription: Subscription,
+    /// The group it is a member of, if that is how it gets the message.
+    pub group: Option<GroupId>,
+}
+
+/// The members of one `$share/NAME/FILTER`.
+#[derive(Debug)]
+pub struct Group {
+    /// The ShareName.
+    name: Box<str>,
+    /// The filter's node in the shared tree.
+    node: NodeId,
+    /// Never empty.
+    members: Vec<Subscription>,
+    /// Where the search for the next receiver begins.
+    next: usize,
+}
+
+/// What a SUBSCRIBE did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The filter's node.
+    pub node: NodeId,
+    /// Whether the session did not have this subscription before.
+    pub is_new: bool,
+}
+
+/// All subscriptions.
+#[derive(Default)]
+pub struct Subscriptions {
+    plain: Tree<Subscribers>,
+    shared: Tree<Vec<GroupId>>,
+    groups: HashMap<GroupId, Group>,
+    /// The key of the group made last. A queued message may outlive its group: keys are not reused.
+    last_group: u32,
+    count: usize,
+}
+
+impl Subscriptions {
+    /// Subscriptions, one for each session and filter, shared ones included.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds or replaces `subscription` to a filter that is not shared
+    /// [MQTT-3.8.4-3] [MQTT5-3.8.4-3].
+    pub fn subscribe(
+        &mut self,
+        filter: &TopicFilter<'_>,
+        subscription: Subscription,
+    ) -> Subscribed {
+        let mut is_new = false;
+        let (node, subscribers) = self.plain.get_or_insert_with(filter.filter(), || {
+            is_new = true;
+            Subscribers::One(subscription)
+        });
+        match subscribers.position(subscription.session) {
+            Ok(position) => {
+                if let Some(slot) = subscribers.as_mut_slice().get_mut(position) {
+                    // A replay that is due stays due.
+                    let due = slot.terms.bits & Terms::REPLAY_DUE;
+                    *slot = subscription;
+                    slot.terms.bits |= due;
+                }
+            }
+            Err(position) => {
+                is_new = true;
+                subscribers.insert(position, subscription);
+            }
+        }
+        self.count += usize::from(is_new);
+        Subscribed { node, is_new }
+    }
+
+    /// The subscription of `session` at `node`.
+    pub fn get(&self, node: NodeId, session: SessionId) -> Option<&Subscription> {
+        let subscribers = self.plain.get(node)?;
+        subscribers
+            .as_slice()
+            .get(subscribers.position(session).ok()?)
+    }
+
+    /// Marks the retained messages for this subscription as due, or no longer; `false` if they
+    /// were so already.
+    pub fn set_replay_due(&mut self, node: NodeId, session: SessionId, due: bool) -> bool {
+        let subscribers = self.plain.get_mut(node);
+        let Some(subscription) = subscribers.and_then(|found| found.get_mut(session)) else {
+            return false;
+        };
+        let before = subscription.terms.bits;
+        if due {
+            subscription.terms.bits |= Terms::REPLAY_DUE;
+        } else {
+            subscription.terms.bits &= !Terms::REPLAY_DUE;
+        }
+        before != subscription.terms.bits
+    }
+
+    /// Appends the text of the filter at `node`.
+    pub fn filter_text(&self, node: NodeId, out: &mut String) {
+        self.plain.path(node, out);
+    }
+
+    /// Removes the subscription of `session` to a filter that is not shared; its node if there was
+    /// one.
+    pub fn unsubscribe(&mut self, filter: &TopicFilter<'_>, session: SessionId) -> Option<NodeId> {
+        let node = self.plain.find(filter.filter())?;
+        self.remove(node, session).then_some(node)
+    }
+
+    /// Removes the subscription of `session` at `node`; whether there was one.
+    pub fn remove(&mut self, node: NodeId, session: SessionId) -> bool {
+        let Some(subscribers) = self.plain.get_mut(node) else {
+            return false;
+        };
+        let Ok(position) = subscribers.position(session) else {
+            return false;
+        };
+        if !subscribers.remove(position) {
+            self.plain.remove(node);
+        }
+        self.count -= 1;
+        true
+    }
+
+    /// Adds or replaces `subscription` in the group `name` of `filter`; the group, and whether the
+    /// session is new in it.
+    pub fn join(
+        &mut self,
+        name: &str,
+        filter: &TopicFilter<'_>,
+        subscription: Subscription,
+    ) -> (GroupId, bool) {
+        let (node, here) = self.shared.get_or_insert_with(filter.filter(), Vec::new);
+        let groups = &mut self.groups;
+        let is_named =
+            |group: &GroupId| groups.get(group).is_some_and(|group| &*group.name == name);
+        let group = here.iter().copied().find(is_named).unwrap_or_else(|| {
+            self.last_group = self.last_group.wrapping_add(1);
+            let group = GroupId::from_index(self.last_group as usize);
+            here.push(group);
+            group
+        });
+        let Group { members, .. } = groups.entry(group).or_insert_with(|| Group {
+            name: name.into(),
+            node,
+            members: Vec::new(),
+            next: 0,
+        });
+        let is_new = match members
+            .iter_mut()
+            .find(|m| m.session == subscription.session)
+        {
+            Some(member) => {
+                *member = subscription;
+                false
+            }
+            None => {
+                members.push(subscription);
+                true
+            }
+        };
+        self.count += usize::from(is_new);
+        (group, is_new)
+    }
+
+    /// The group `name` of `filter`, if it has members.
+    pub fn find_group(&self, name: &str, filter: &TopicFilter<'_>) -> Option<GroupId> {
+        let here = self.shared.get(self.shared.find(filter.filter())?)?;
+        let is_named = |group: &GroupId| {
+            self.groups
+                .get(group)
+                .is_some_and(|group| &*group.name == name)
+        };
+        here.iter().copied().find(is_named)
+    }
+
+    /// Removes `session` from a group; whether it was a member.
+    pub fn leave(&mut self, group_id: GroupId, session: SessionId) -> bool {
+        let Some(group) = self.groups.get_mut(&group_id) else {
+            return false;
+        };
+        let Some(position) = group.members.iter().position(|m| m.session == session) else {
+            return false;
+        };
+        group.members.remove(position);
+        self.count -= 1;
+        if group.members.is_empty() {
+            let node = group.node;
+            self.groups.remove(&group_id);
+            if let Some(here) = self.shared.get_mut(node) {
+                here.retain(|other| *other != group_id);
+                if here.is_empty() {
+                    self.shared.remove(node);
+                }
+            }
+        }
+        true
+    }
+
+    /// The member of a group that `can_take` accepts, in turn; if none can now, the one whose turn
+    /// it is.
+    pub fn choose(
+        &mut self,
+        group: GroupId,
+        mut can_take: impl FnMut(&Subscription) -> bool,
+    ) -> Option<Subscription> {
+        let group = self.groups.get_mut(&group)?;
+        let count = group.members.len();
+        let start = group.next;
+        let mut turns = (0..count).map(|step| (start + step) % count);
+        let chosen = turns
+            .find(|at| group.members.get(*at).is_some_and(&mut can_take))
+            .unwrap_or(start % count.max(1));
+        group.next = (chosen + 1) % count.max(1);
+        group.members.get(chosen).copied()
+    }
+
+    /// The members of a group.
+    pub fn members(&self, group: GroupId) -> &[Subscription] {
+        self.groups.get(&group).map_or(&[], |group| &group.members)
+    }
+
+    /// Fills `found` with every subscription that is not shared and matches, and `groups` with
+    /// every group that does.
+    pub fn matches(&self, name: &TopicName<'_>, found: &mut Vec<Match>, groups: &mut Vec<GroupId>) {
+        self.plain.for_each_match(name, |_, subscribers| {
+            let subscribers = subscribers.as_slice().iter();
+            found.extend(subscribers.map(|subscription| Match {
+                subscription: *subscription,
+                group: None,
+            }));
+        });
+        if !self.shared.is_empty() {
+            self.shared
+                .for_each_match(name, |_, here| groups.extend_from_slice(here));
+        }
+    }
+
+    /// Bookkeeping that must hold between any two packets.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check(&self) -> Result<(), String> {
+        self.plain.check()?;
+        self.shared.check()?;
+        let plain = self
+            .plain
+            .values_from(0)
+            .map(|(_, here)| here.as_slice().len());
+        let shared = self.groups.values().map(|group| group.members.len());
+        let counted: usize = plain.chain(shared).sum();
+        if counted != self.count {
+            return Err(format!(
+                "{counted} subscriptions, count says {}",
+                self.count
+            ));
+        }
+        for (_, here) in self.plain.values_from(0) {
+            if !here.as_slice().is_sorted_by(|a, b| a.session < b.session) {
+                return Err(String::from("subscribers out of order"));
+            }
+        }
+        if self.groups.values().any(|group| group.members.is_empty()) {
+            return Err(String::from("a group without members"));
+        }
+        Ok(())
+    }
+}

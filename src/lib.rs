@@ -1,0 +1,14 @@
+//! midge: an MQTT broker for small boards.
+#![forbid(unsafe_code)]
+
+pub mod broker;
+pub mod bytes;
+pub mod codec;
+pub mod config;
+pub mod limits;
+pub mod message;
+pub mod net;
+pub mod policy;
+pub mod time;
+pub mod topic;
+pub mod write_queue;

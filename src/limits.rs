@@ -1,0 +1,93 @@
+//! Every number that bounds something, one line each: value, unit, and the clause, measurement or
+//! reason behind it. A number that limits what a peer can cost stands here and nowhere else.
+
+/// Bytes in one packet's Remaining Length at most: four bytes of seven bits [MQTT5 §1.5.5].
+pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+
+/// Bytes of the longest fixed header: one type byte and four of Remaining Length.
+pub const FIXED_HEADER_BYTES_MAX: u32 = 5;
+
+/// Bytes in one packet at most, by the protocol alone.
+pub const PACKET_BYTES_MAX: u32 = REMAINING_LENGTH_MAX + FIXED_HEADER_BYTES_MAX;
+
+/// Bytes in one packet at most by default, as mosquitto 2.1 has it (`max_packet_size`).
+pub const PACKET_BYTES_MAX_DEFAULT: u32 = 2_000_000;
+
+/// Bytes of the first packet, the CONNECT, whose sender is still a stranger; mosquitto 2.1's cap.
+pub const CONNECT_BYTES_MAX: u32 = 100_000;
+
+/// Bytes of a packet that is neither CONNECT, PUBLISH, SUBSCRIBE, UNSUBSCRIBE nor AUTH: it holds a
+/// Packet Identifier, a Reason Code and, in 5.0, a few properties; mosquitto 2.1's cap.
+pub const SMALL_PACKET_BYTES_MAX: u32 = 10_000;
+
+/// Topic levels in a Topic Name or Topic Filter; mosquitto's limit.
+pub const TOPIC_LEVELS_MAX: usize = 200;
+
+/// Seconds a new connection has to send its whole CONNECT.
+pub const CONNECT_WAIT_S: u64 = 30;
+
+/// QoS 1 and 2 messages in flight to one client by default (`max_inflight_messages`).
+pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
+
+/// QoS 1 and 2 messages waiting in one session by default (`max_queued_messages`).
+pub const QUEUED_MESSAGES_MAX_DEFAULT: u32 = 1000;
+
+/// Topic Aliases a client may set, and a server sets, by default (`max_topic_alias`,
+/// `max_topic_alias_broker`).
+pub const TOPIC_ALIAS_MAX_DEFAULT: u16 = 10;
+
+/// Bytes waiting for one socket beyond which QoS 0 messages to it are dropped and counted.
+pub const WRITE_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes waiting for one socket below which more retained messages are replayed to it.
+pub const REPLAY_BELOW_BYTES: usize = 64 << 10;
+
+/// Nodes of the retained tree one session's replay may visit in one turn.
+pub const REPLAY_STEPS_PER_TURN: usize = 1000;
+
+/// Nodes of the retained tree one turn may look at for expired messages.
+pub const SWEEP_STEPS_PER_TURN: u32 = 1000;
+
+/// Seconds between two sweeps for expired retained messages, at least.
+pub const SWEEP_INTERVAL_S: u64 = 10;
+
+/// Bodies (topic, properties, payload) up to this many bytes are copied into each receiver's write
+/// queue; longer ones are shared between them.
+pub const COPY_BELOW: usize = 1024;
+
+/// Bytes of one coalesced chunk in a write queue, so that none grows without end.
+pub const CHUNK_BYTES_MAX: usize = 64 << 10;
+
+/// Chunks handed to the kernel in one vectored write (Linux takes 1024; a stack array here).
+pub const WRITE_VECTORS_MAX: usize = 64;
+
+/// Bytes of the process-wide read scratch: what one read takes from a socket at most.
+pub const READ_SCRATCH_BYTES: usize = 64 << 10;
+
+/// Reads from one socket in one turn, after which it goes to the end of the *again* list.
+pub const READS_PER_LINK_PER_TURN: usize = 4;
+
+/// Bytes written to one socket in one turn, after which it goes to the *again* list.
+pub const WRITE_BYTES_PER_LINK_PER_TURN: usize = 4 << 20;
+
+/// Connections accepted from one listener in one turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Milliseconds accepting pauses when the process is out of file descriptors.
+pub const ACCEPT_PAUSE_MS: u64 = 1000;
+
+/// Readiness events taken from the kernel in one turn.
+pub const EVENTS_PER_TURN: usize = 1024;
+
+/// Bytes a closing connection may still have to flush before it is cut, and for how long.
+pub const CLOSING_FLUSH_MS: u64 = 2000;
+
+/// Bytes of a Reason String at most; the peer's own text may be quoted in one.
+pub const REASON_STRING_BYTES_MAX: usize = 256;
+
+/// Bytes still missing of a packet above which its sender is not silent, however slowly they come.
+pub const SLOW_PACKET_BYTES: usize = 1000;
+
+/// Bytes read from all sockets in one turn: half of [`WRITE_QUEUE_BYTES_MAX`], so that what many
+/// publishers send at once does not overflow the queue of one subscriber before it is flushed.
+pub const READ_BYTES_PER_TURN: usize = WRITE_QUEUE_BYTES_MAX / 2;

@@ -1,0 +1,179 @@
+//! One socket: bytes in, bytes out, and nothing about what they mean. The core has the other half
+//! of the connection under the same key.
+
+use crate::limits;
+use crate::time::Mono;
+use crate::write_queue::WriteQueue;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+
+/// One connection's socket.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    /// The beginning of a packet whose end has not come yet. Grows with what was received, never
+    /// with what was promised.
+    stash: Vec<u8>,
+    /// When it is closed even if the peer has not taken everything; `None` while it is open.
+    closing: Option<Mono>,
+    waits_writable: bool,
+    /// Whether it is on the list of links to be read again without a new event.
+    pub is_on_again: bool,
+}
+
+/// What one read brought.
+#[derive(Debug)]
+pub enum ReadOutcome {
+    /// So many bytes; whether more may be waiting.
+    Bytes(usize, bool),
+    /// Nothing now.
+    Nothing,
+    /// The peer has closed its side.
+    End,
+    /// The connection is lost.
+    Failed(io::ErrorKind),
+}
+
+/// What became of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// The socket takes no more now; an event will say when.
+    Blocked,
+    /// The socket would take more, but others must have their turn.
+    Enough,
+    /// The connection is lost.
+    Failed(io::ErrorKind),
+}
+
+impl Link {
+    /// Takes an accepted socket over.
+    ///
+    /// # Errors
+    /// What the kernel says to registering it.
+    pub fn open(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
+        // A reply that waits for more to be sent with it waits 40 ms or more; what can be sent
+        // together is put together in the write queue.
+        stream.set_nodelay(true)?;
+        registry.register(&mut stream, token, Interest::READABLE)?;
+        Ok(Self {
+            stream,
+            stash: Vec::new(),
+            closing: None,
+            waits_writable: false,
+            is_on_again: false,
+        })
+    }
+
+    /// Reads once into `scratch`. `is_ended`: the kernel has said that the peer's end is in sight,
+    /// so that a short read does not mean there is nothing behind it.
+    pub fn read(&mut self, scratch: &mut [u8], is_ended: bool) -> ReadOutcome {
+        match self.stream.read(scratch) {
+            Ok(0) => ReadOutcome::End,
+            Ok(count) => ReadOutcome::Bytes(count, is_ended || count == scratch.len()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => ReadOutcome::Nothing,
+                io::ErrorKind::Interrupted => ReadOutcome::Bytes(0, true),
+                kind => ReadOutcome::Failed(kind),
+            },
+        }
+    }
+
+    /// Offers `bytes`, and what was left of earlier ones, to `use_up`, which says how many it has
+    /// used; keeps the rest.
+    pub fn feed(&mut self, bytes: &[u8], use_up: impl FnOnce(&[u8]) -> usize) {
+        if self.stash.is_empty() {
+            let used = use_up(bytes);
+            self.stash
+                .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            return;
+        }
+        self.stash.extend_from_slice(bytes);
+        let used = use_up(&self.stash).min(self.stash.len());
+        if used == self.stash.len() {
+            self.stash = Vec::new();
+        } else if used > 0 {
+            // What is left is less than one read, however long the packet before it was.
+            self.stash = self.stash.split_off(used);
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub fn flush(&mut self, queue: &mut WriteQueue, registry: &Registry, token: Token) -> Flushed {
+        let mut written = 0;
+        while !queue.is_empty() {
+            if written >= limits::WRITE_BYTES_PER_LINK_PER_TURN {
+                return Flushed::Enough;
+            }
+            match self.write(queue) {
+                Ok(0) => return Flushed::Failed(io::ErrorKind::WriteZero),
+                Ok(count) => {
+                    queue.consume(count);
+                    written += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.set_waiting(true, registry, token);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Flushed::Failed(error.kind()),
+            }
+        }
+        self.set_waiting(false, registry, token)
+    }
+
+    fn write(&mut self, queue: &WriteQueue) -> io::Result<usize> {
+        if let Some(bytes) = queue.single() {
+            return self.stream.write(bytes);
+        }
+        let mut slices = [IoSlice::new(&[]); limits::WRITE_VECTORS_MAX];
+        let count = queue.slices(&mut slices);
+        self.stream
+            .write_vectored(slices.get(..count).unwrap_or_default())
+    }
+
+    /// Asks for an event when the socket takes bytes again, or no longer.
+    fn set_waiting(&mut self, waits: bool, registry: &Registry, token: Token) -> Flushed {
+        if waits != self.waits_writable {
+            self.waits_writable = waits;
+            let interest = match waits {
+                true => Interest::READABLE | Interest::WRITABLE,
+                false => Interest::READABLE,
+            };
+            if let Err(error) = registry.reregister(&mut self.stream, token, interest) {
+                return Flushed::Failed(error.kind());
+            }
+        }
+        if waits {
+            Flushed::Blocked
+        } else {
+            Flushed::All
+        }
+    }
+
+    /// Marks it as closing, to be cut at `deadline` at the latest.
+    pub fn close_by(&mut self, deadline: Mono) {
+        self.stash = Vec::new();
+        self.closing.get_or_insert(deadline);
+    }
+
+    /// When it is cut; `None` while it is open.
+    pub fn closing(&self) -> Option<Mono> {
+        self.closing
+    }
+
+    /// Says that nothing more will be written. The socket stays until the peer has closed its side
+    /// too: closing with unread bytes would make the kernel take back what was just written.
+    pub fn end_writing(&mut self) {
+        // It fails only if the peer is gone, which reading will show.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Forgets the socket's registration; it is closed when the link is dropped.
+    pub fn deregister(&mut self, registry: &Registry) {
+        // It fails only if it is not registered.
+        let _ = registry.deregister(&mut self.stream);
+    }
+}

@@ -1,0 +1,365 @@
+//! The shell: owns the poll, the sockets and the clock, and knows no MQTT. One thread, one loop:
+//!
+//! ```text
+//!   one turn:   wait → read → tick → flush → reap
+//! ```
+//!
+//! mio is edge-triggered: an event that is not worked off is lost. Whatever a turn cuts short (a
+//! socket with more to read, a write queue with more to send, a listener with more waiting) goes
+//! on the *again* list, and the next wait is zero.
+
+mod link;
+mod listener;
+mod signals;
+
+use crate::broker::client::Peer;
+use crate::broker::key::ConnId;
+use crate::broker::{Broker, Closed};
+use crate::config::Config;
+use crate::limits;
+use crate::time::{Mono, Now, Unix};
+use link::{Flushed, Link, ReadOutcome};
+use listener::{Accepted, Listener};
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use signals::Signals;
+use slab::Slab;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The signals' event.
+const SIGNALS: Token = Token(usize::MAX - 1);
+
+/// The first listener's event; the others count down from here. (The connections' count up from 0,
+/// and never meet them.)
+const LISTENERS: usize = usize::MAX - 2;
+
+/// A broker with its sockets.
+pub struct Server {
+    poll: Poll,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    links: Slab<Link>,
+    broker: Broker,
+    started: Instant,
+    /// What every read goes into first.
+    scratch: Box<[u8]>,
+    /// Links to be read, or written, again without a new event.
+    again: Vec<ConnId>,
+    /// Listeners to be asked again without a new event.
+    accept_again: bool,
+    /// Links that are to be closed, flushing.
+    closing: Vec<ConnId>,
+    /// Links that are done with, and how; freed at the end of the turn.
+    dead: Vec<(ConnId, Closed)>,
+    is_stopping: bool,
+}
+
+impl Server {
+    /// A server without a listener.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn new(config: Rc<Config>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let signals = Signals::new(poll.registry(), SIGNALS)?;
+        Ok(Self {
+            poll,
+            signals,
+            listeners: Vec::new(),
+            links: Slab::new(),
+            broker: Broker::new(config, seed()),
+            started: Instant::now(),
+            scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
+            again: Vec::new(),
+            accept_again: false,
+            closing: Vec::new(),
+            dead: Vec::new(),
+            is_stopping: false,
+        })
+    }
+
+    /// Opens a listening socket; port 0 lets the kernel choose. Returns where it listens.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let token = Token(LISTENERS - self.listeners.len());
+        let listener = Listener::open(address, self.poll.registry(), token)?;
+        let address = listener.address();
+        self.listeners.push(listener);
+        Ok(address)
+    }
+
+    /// Serves until a signal says stop.
+    ///
+    /// # Errors
+    /// When waiting for events fails, which nothing a peer does can cause.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(limits::EVENTS_PER_TURN);
+        while !(self.is_stopping && self.links.is_empty()) {
+            self.turn(&mut events)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        let now = self.now();
+        let mut budget = limits::READ_BYTES_PER_TURN;
+        self.work_off_again(&mut budget, now);
+        for event in events.iter() {
+            self.handle(event, &mut budget, now);
+        }
+        self.broker.tick(now);
+        self.flush_dirty();
+        self.close_marked(now);
+        self.reap(now);
+        Ok(())
+    }
+
+    /// Reads both clocks.
+    fn now(&self) -> Now {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Now {
+            // Never 0, which stands for "at once" where a deadline is asked for.
+            mono: Mono::from_millis(millis + 1),
+            unix: Unix(unix.map_or(0, |since| since.as_secs())),
+        }
+    }
+
+    /// How long the next wait may last; `None`: until something happens.
+    fn timeout(&self) -> Option<Duration> {
+        if self.accept_again || !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let closing = self
+            .closing
+            .iter()
+            .filter_map(|conn| self.links.get(conn.index())?.closing());
+        let paused = self.listeners.iter().filter_map(Listener::paused_until);
+        let deadline = closing
+            .chain(paused)
+            .chain(self.broker.next_deadline())
+            .min()?;
+        Some(Duration::from_millis(deadline.ms_since(self.now().mono)))
+    }
+
+    fn handle(&mut self, event: &Event, budget: &mut usize, now: Now) {
+        match event.token() {
+            SIGNALS => {
+                if self.signals.is_stop() {
+                    self.stop(now);
+                }
+            }
+            Token(token) if token > LISTENERS - self.listeners.len() => {
+                self.accept(LISTENERS - token, now);
+            }
+            Token(token) => {
+                let conn = ConnId::from_index(token);
+                if event.is_writable() {
+                    self.flush(conn);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.read(
+                        conn,
+                        event.is_read_closed() || event.is_error(),
+                        budget,
+                        now,
+                    );
+                }
+            }
+        }
+    }
+
+    /// What the last turn cut short. A link stands on the list once, in the order it was cut.
+    fn work_off_again(&mut self, budget: &mut usize, now: Now) {
+        if std::mem::take(&mut self.accept_again)
+            || self
+                .listeners
+                .iter()
+                .any(|l| l.paused_until().is_some_and(|at| at <= now.mono))
+        {
+            for index in 0..self.listeners.len() {
+                self.accept(index, now);
+            }
+        }
+        for conn in std::mem::take(&mut self.again) {
+            if let Some(link) = self.links.get_mut(conn.index()) {
+                link.is_on_again = false;
+            }
+            self.flush(conn);
+            // The end, if it was in sight, still is: reading on finds it.
+            self.read(conn, true, budget, now);
+        }
+    }
+
+    fn note_again(&mut self, conn: ConnId) {
+        let link = self.links.get_mut(conn.index());
+        if let Some(link) = link.filter(|link| !link.is_on_again) {
+            link.is_on_again = true;
+            self.again.push(conn);
+        }
+    }
+
+    fn accept(&mut self, index: usize, now: Now) {
+        for _ in 0..limits::ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.get_mut(index) else {
+                return;
+            };
+            let port = listener.address().port();
+            match listener.accept(now.mono) {
+                Accepted::Stream(stream, address) => {
+                    let entry = self.links.vacant_entry();
+                    let conn = ConnId::from_index(entry.key());
+                    match Link::open(stream, self.poll.registry(), Token(entry.key())) {
+                        Ok(link) => {
+                            entry.insert(link);
+                            self.broker.opened(conn, Peer { address, port }, now);
+                        }
+                        // It can have been reset already.
+                        Err(error) => log::debug!("Connection from {address} failed: {error}."),
+                    }
+                }
+                Accepted::Nobody | Accepted::Paused => return,
+            }
+        }
+        self.accept_again = true;
+    }
+
+    /// Reads a burst from one link and gives it to the core.
+    fn read(&mut self, conn: ConnId, is_ended: bool, budget: &mut usize, now: Now) {
+        let Self {
+            links,
+            scratch,
+            broker,
+            dead,
+            ..
+        } = self;
+        let Some(link) = links.get_mut(conn.index()) else {
+            return;
+        };
+        for _ in 0..limits::READS_PER_LINK_PER_TURN {
+            if *budget == 0 {
+                break;
+            }
+            let (count, has_more) = match link.read(scratch, is_ended) {
+                ReadOutcome::Bytes(count, has_more) => (count, has_more),
+                ReadOutcome::Nothing => return,
+                ReadOutcome::End => return dead.push((conn, Closed::ByPeer)),
+                ReadOutcome::Failed(kind) => return dead.push((conn, Closed::Failed(kind))),
+            };
+            *budget = budget.saturating_sub(count);
+            if link.closing().is_none() {
+                let bytes = scratch.get(..count).unwrap_or_default();
+                link.feed(bytes, |bytes| broker.received(conn, bytes, now));
+            }
+            if !has_more {
+                return;
+            }
+        }
+        self.note_again(conn);
+    }
+
+    fn flush(&mut self, conn: ConnId) {
+        let Self {
+            links,
+            broker,
+            poll,
+            dead,
+            ..
+        } = self;
+        let Some(link) = links.get_mut(conn.index()) else {
+            return;
+        };
+        let Some(queue) = broker.output(conn) else {
+            return;
+        };
+        match link.flush(queue, poll.registry(), Token(conn.index())) {
+            Flushed::All | Flushed::Blocked => {}
+            Flushed::Enough => self.note_again(conn),
+            Flushed::Failed(kind) => {
+                queue.clear();
+                dead.push((conn, Closed::Failed(kind)));
+            }
+        }
+    }
+
+    fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.broker.effects().dirty);
+        for conn in dirty.drain(..) {
+            self.flush(conn);
+        }
+        self.broker.effects().dirty = dirty;
+    }
+
+    /// Begins to close what the core has marked, and ends what has waited long enough.
+    fn close_marked(&mut self, now: Now) {
+        for conn in std::mem::take(&mut self.broker.effects().closes) {
+            let link = self.links.get_mut(conn.index());
+            if let Some(link) = link.filter(|link| link.closing().is_none()) {
+                link.close_by(now.mono.plus_ms(limits::CLOSING_FLUSH_MS));
+                self.closing.push(conn);
+            }
+        }
+        let Self {
+            links,
+            broker,
+            closing,
+            dead,
+            ..
+        } = self;
+        closing.retain(|conn| {
+            let Some(link) = links.get_mut(conn.index()) else {
+                return false;
+            };
+            let is_late = link.closing().is_none_or(|deadline| deadline <= now.mono);
+            if is_late {
+                dead.push((*conn, Closed::AsAsked));
+                return false;
+            }
+            if broker.output(*conn).is_none_or(|queue| queue.is_empty()) {
+                link.end_writing();
+            }
+            true
+        });
+    }
+
+    /// Frees what is done with: only now, so that no event of this turn met a stranger.
+    fn reap(&mut self, now: Now) {
+        let mut dead = std::mem::take(&mut self.dead);
+        for (conn, how) in dead.drain(..) {
+            if let Some(mut link) = self.links.try_remove(conn.index()) {
+                link.deregister(self.poll.registry());
+                self.broker.closed(conn, how, now);
+                self.closing.retain(|other| *other != conn);
+            }
+        }
+        if self.links.is_empty() {
+            self.links = Slab::new();
+        }
+        self.dead = dead;
+    }
+
+    /// Stops accepting, and tells everybody.
+    fn stop(&mut self, now: Now) {
+        self.is_stopping = true;
+        self.listeners.clear();
+        self.broker.shut_down(now);
+    }
+}
+
+/// 128 bits nobody can guess: the standard library's own keys against hash collisions come from
+/// the kernel.
+fn seed() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}

@@ -1,0 +1,304 @@
+//! The nodes of one tree, side by side in chunks.
+//!
+//! ```text
+//!   chunks   [ 0 … 255 ][ 256 … 511 ][ 512 …            NodeId = position + 1
+//!   unused   ──▶ 300 ──▶ 17 ──▶ 256                     linked through `next`
+//! ```
+//!
+//! It is apart from the tree so that what a node costs is decided in one file. Chunks instead of one
+//! vector: growing never copies the nodes there are, and never asks for twice the memory. It must
+//! never give one slot to two nodes, and never move a node: a [`NodeId`] is its place.
+
+use super::level::Level;
+use std::num::NonZeroU32;
+use std::ops::{Index, IndexMut, Range};
+
+/// Nodes in one chunk, as a power of two.
+const CHUNK_BITS: u32 = 8;
+const CHUNK_NODES: usize = 1 << CHUNK_BITS;
+
+/// The key of a node: its place in the arena. A tree gives it out with a value and takes it back
+/// with the value; after that the same key may come to mean another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(NonZeroU32);
+
+impl NodeId {
+    /// The place of the node above all first levels.
+    pub(super) const ROOT: Self = Self(NonZeroU32::MIN);
+
+    /// Its position in the arena, counted from 0; positions of removed nodes are used again.
+    pub const fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+
+    /// The key of a position. Saturates where no key is left, which is out of reach: long before,
+    /// 2^29 nodes take twenty gigabytes.
+    fn at(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+}
+
+/// The children of a node: the first in their list, and what a match has to know of the others.
+/// Packed, so that it is known without looking at a child.
+///
+/// ```text
+///   bit 31: '#' is one     30: '+' is one     29: there are several     28 … 0: the first, 0 for none
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Children(u32);
+
+impl Children {
+    const HASH: u32 = 1 << 31;
+    const PLUS: u32 = 1 << 30;
+    const SEVERAL: u32 = 1 << 29;
+    const FIRST: u32 = Self::SEVERAL - 1;
+
+    /// No child at all.
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The head of the list: `#` before `+` before the literal levels.
+    pub(super) fn first(self) -> Option<NodeId> {
+        NonZeroU32::new(self.0 & Self::FIRST).map(NodeId)
+    }
+
+    /// Whether `#` or `+` is a child.
+    pub(super) fn has_wildcard(self) -> bool {
+        self.0 & (Self::HASH | Self::PLUS) != 0
+    }
+
+    pub(super) fn has_hash(self) -> bool {
+        self.0 & Self::HASH != 0
+    }
+
+    pub(super) fn has_plus(self) -> bool {
+        self.0 & Self::PLUS != 0
+    }
+
+    /// Puts another head on the list.
+    pub(super) fn set_first(&mut self, first: Option<NodeId>) {
+        let id = first.map_or(0, |node| node.0.get());
+        debug_assert!(id <= Self::FIRST, "out of keys");
+        self.0 = self.0 & !Self::FIRST | id;
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn has_several(self) -> bool {
+        self.0 & Self::SEVERAL != 0
+    }
+
+    /// Notes whether there is more than one.
+    pub(super) fn set_several(&mut self, several: bool) {
+        self.set(Self::SEVERAL, several);
+    }
+
+    /// Notes that a child of this text has come (`present`) or gone.
+    pub(super) fn mark(&mut self, level: &[u8], present: bool) {
+        let bit = match level {
+            b"#" => Self::HASH,
+            b"+" => Self::PLUS,
+            _ => return,
+        };
+        self.set(bit, present);
+    }
+
+    fn set(&mut self, bit: u32, on: bool) {
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
+    }
+}
+
+/// One level of one path. A slot not in use has no parent and no value.
+pub(super) struct Node<T> {
+    pub(super) level: Level,
+    pub(super) parent: Option<NodeId>,
+    pub(super) children: Children,
+    pub(super) previous: Option<NodeId>,
+    pub(super) next: Option<NodeId>,
+    pub(super) value: Option<T>,
+}
+
+impl<T> Node<T> {
+    /// A node without links, value or meaning.
+    const fn blank() -> Self {
+        Self {
+            level: Level::EMPTY,
+            parent: None,
+            children: Children(0),
+            previous: None,
+            next: None,
+            value: None,
+        }
+    }
+}
+
+/// All nodes of one tree; the root is always there.
+pub(super) struct Arena<T> {
+    chunks: Vec<Vec<Node<T>>>,
+    unused: Option<NodeId>,
+    unused_count: u32,
+}
+
+impl<T> Arena<T> {
+    /// The root alone.
+    pub(super) fn new() -> Self {
+        Self {
+            chunks: vec![vec![Node::blank()]],
+            unused: None,
+            unused_count: 0,
+        }
+    }
+
+    /// Slots there are, in use or not; every [`NodeId::index`] is below it.
+    pub(super) fn slots(&self) -> u32 {
+        let full = self.chunks.len().saturating_sub(1) << CHUNK_BITS;
+        let last = self.chunks.last().map_or(0, Vec::len);
+        u32::try_from(full + last).unwrap_or(u32::MAX)
+    }
+
+    /// Nodes in use, the root among them.
+    pub(super) fn live(&self) -> u32 {
+        self.slots() - self.unused_count
+    }
+
+    /// The node at `id`; in a slot not in use, a blank one.
+    #[inline]
+    pub(super) fn get(&self, id: NodeId) -> Option<&Node<T>> {
+        let index = id.index() as usize;
+        self.chunks
+            .get(index >> CHUNK_BITS)?
+            .get(index % CHUNK_NODES)
+    }
+
+    /// The node at `id`, to be changed.
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node<T>> {
+        let index = id.index() as usize;
+        self.chunks
+            .get_mut(index >> CHUNK_BITS)?
+            .get_mut(index % CHUNK_NODES)
+    }
+
+    /// Puts a node of this text under `parent`, in a slot used before if there is one. It is in no
+    /// list yet.
+    pub(super) fn add(&mut self, parent: NodeId, level: Level) -> NodeId {
+        let node = Node {
+            level,
+            parent: Some(parent),
+            ..Node::blank()
+        };
+        if let Some(id) = self.unused {
+            if let Some(slot) = self.get_mut(id) {
+                let unused = slot.next;
+                *slot = node;
+                self.unused = unused;
+                self.unused_count -= 1;
+                return id;
+            }
+        }
+        let id = NodeId::at(self.slots());
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK_NODES => chunk.push(node),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK_NODES);
+                chunk.push(node);
+                self.chunks.push(chunk);
+            }
+        }
+        id
+    }
+
+    /// Gives the slot of a node that is in no list any more to the next one that asks.
+    pub(super) fn free(&mut self, id: NodeId) {
+        let unused = self.unused;
+        if let Some(slot) = self.get_mut(id) {
+            *slot = Node {
+                next: unused,
+                ..Node::blank()
+            };
+            self.unused = Some(id);
+            self.unused_count += 1;
+        }
+    }
+
+    /// The nodes in a range of slots, those not in use among them, in the order of their keys.
+    pub(super) fn range(&self, slots: Range<u32>) -> impl Iterator<Item = (NodeId, &Node<T>)> {
+        let end = slots.end.min(self.slots());
+        (slots.start..end)
+            .map(NodeId::at)
+            .filter_map(|id| Some((id, self.get(id)?)))
+    }
+}
+
+/// Only for keys just made: one that was kept may be void, and is for [`Arena::get`].
+impl<T> Index<NodeId> for Arena<T> {
+    type Output = Node<T>;
+
+    fn index(&self, id: NodeId) -> &Node<T> {
+        let index = id.index() as usize;
+        &self.chunks[index >> CHUNK_BITS][index % CHUNK_NODES]
+    }
+}
+
+impl<T> IndexMut<NodeId> for Arena<T> {
+    fn index_mut(&mut self, id: NodeId) -> &mut Node<T> {
+        let index = id.index() as usize;
+        &mut self.chunks[index >> CHUNK_BITS][index % CHUNK_NODES]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_used_again() {
+        let mut arena = Arena::<u8>::new();
+        let ids: Vec<_> = (0..1000)
+            .map(|_| arena.add(NodeId::ROOT, Level::EMPTY))
+            .collect();
+        assert_eq!((arena.slots(), arena.live()), (1001, 1001));
+        assert_eq!(
+            ids.iter().map(|id| id.index()).collect::<Vec<_>>(),
+            (1..=1000).collect::<Vec<_>>()
+        );
+        for &id in ids.iter().step_by(2) {
+            arena.free(id);
+        }
+        assert_eq!((arena.slots(), arena.live()), (1001, 501));
+        for _ in 0..500 {
+            assert!(arena.add(NodeId::ROOT, Level::EMPTY).index() <= 1000);
+        }
+        assert_eq!((arena.slots(), arena.live()), (1001, 1001));
+        assert_eq!(arena.range(990..5000).count(), 11);
+    }
+
+    #[test]
+    fn children_keep_marks_beside_the_first() {
+        let mut children = Children::default();
+        assert!(children.is_empty() && children.first().is_none());
+        children.set_first(Some(NodeId::at(70_000)));
+        children.mark(b"+", true);
+        children.mark(b"tea", true);
+        assert!(children.has_plus() && !children.has_hash() && !children.is_empty());
+        children.mark(b"#", true);
+        children.mark(b"+", false);
+        assert!(!children.has_plus() && children.has_hash());
+        assert_eq!(children.first(), Some(NodeId::at(70_000)));
+        children.mark(b"#", false);
+        children.set_several(true);
+        children.set_first(None);
+        assert!(children.has_several() && children.first().is_none());
+        children.set_several(false);
+        assert!(children.is_empty());
+    }
+
+    /// What a node costs. A bigger one is a decision, not an accident.
+    #[test]
+    fn node_sizes() {
+        assert_eq!(size_of::<Option<NodeId>>(), 4);
+        let fixed = 16 + 4 * 4; // the level and four links
+        assert_eq!(size_of::<Node<Box<u64>>>(), fixed + size_of::<usize>());
+        assert_eq!(size_of::<Node<Vec<u8>>>(), fixed + 3 * size_of::<usize>());
+    }
+}

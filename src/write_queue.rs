@@ -1,0 +1,248 @@
+//! What waits for one socket: ordered bytes, of which long message bodies are shared, not copied.
+//! Apart from the socket, so that the core fills it and the shell empties it. It never drops
+//! anything by itself; whoever fills it looks at [`WriteQueue::bytes`] first.
+//!
+//! ```text
+//!   front: [......written|small packets, coalesced......]
+//!   more:  Shared(message, 23..100023)  Bytes([...])  Shared(...)
+//! ```
+//!
+//! Most queues live and die as `front` alone. An empty queue owns no memory.
+
+use crate::limits;
+use crate::message::Message;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A piece of the queue behind `front`.
+#[derive(Debug)]
+enum Chunk {
+    /// Own bytes.
+    Bytes(Vec<u8>),
+    /// A slice of a message's body.
+    Shared(Rc<Message>, Range<u32>),
+}
+
+impl Chunk {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Shared(message, range) => message
+                .body()
+                .get(range.start as usize..range.end as usize)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Bytes waiting for one socket, oldest first.
+#[derive(Debug, Default)]
+pub struct WriteQueue {
+    front: Vec<u8>,
+    /// Bytes of `front` that the socket has taken.
+    written: usize,
+    more: Option<Box<VecDeque<Chunk>>>,
+    bytes: usize,
+}
+
+impl WriteQueue {
+    /// Bytes waiting.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Appends what `encode` appends to the vector it is given. It must not touch what is there.
+    pub fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let tail = self.tail();
+        let before = tail.len();
+        encode(tail);
+        let added = tail.len().saturating_sub(before);
+        self.bytes += added;
+    }
+
+    /// Appends a slice of `message`'s body without copying it.
+    pub fn share(&mut self, message: &Rc<Message>, from: usize) {
+        let end = message.body().len();
+        // A body is part of one packet: below 2^28.
+        let (Ok(start), Ok(stop)) = (u32::try_from(from), u32::try_from(end)) else {
+            debug_assert!(false, "a body longer than any packet");
+            return;
+        };
+        if start >= stop {
+            return;
+        }
+        self.bytes += end - from;
+        self.more
+            .get_or_insert_default()
+            .push_back(Chunk::Shared(Rc::clone(message), start..stop));
+    }
+
+    /// The vector that own bytes are appended to now.
+    fn tail(&mut self) -> &mut Vec<u8> {
+        let Self { front, more, .. } = self;
+        if more.is_none() && front.len() < limits::CHUNK_BYTES_MAX {
+            return front;
+        }
+        let more = more.get_or_insert_default();
+        let full = match more.back() {
+            Some(Chunk::Bytes(bytes)) => bytes.len() >= limits::CHUNK_BYTES_MAX,
+            _ => true,
+        };
+        if full {
+            more.push_back(Chunk::Bytes(Vec::new()));
+        }
+        match more.back_mut() {
+            Some(Chunk::Bytes(bytes)) => bytes,
+            // Not reached: a `Bytes` was pushed just now if there was none.
+            _ => front,
+        }
+    }
+
+    /// The bytes waiting if they are in one piece, as they nearly always are.
+    pub fn single(&self) -> Option<&[u8]> {
+        match self.more {
+            None => self.front.get(self.written..),
+            Some(_) => None,
+        }
+    }
+
+    /// Fills `slices` with the first pieces waiting, oldest first; returns how many.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let front = self.front.get(self.written..).unwrap_or_default();
+        let pieces = std::iter::once(front)
+            .chain(
+                self.more
+                    .iter()
+                    .flat_map(|more| more.iter().map(Chunk::as_slice)),
+            )
+            .filter(|piece| !piece.is_empty());
+        let mut count = 0;
+        for (slot, piece) in slices.iter_mut().zip(pieces) {
+            *slot = IoSlice::new(piece);
+            count += 1;
+        }
+        count
+    }
+
+    /// Forgets the `count` oldest bytes: the socket has taken them.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.bytes);
+        self.bytes = self.bytes.saturating_sub(count);
+        if self.bytes == 0 {
+            *self = Self::default();
+            return;
+        }
+        let mut left = count;
+        let in_front = left.min(self.front.len() - self.written);
+        self.written += in_front;
+        left -= in_front;
+        if self.written == self.front.len() {
+            self.front = Vec::new();
+            self.written = 0;
+        }
+        let Some(more) = &mut self.more else { return };
+        while left > 0 {
+            let Some(chunk) = more.pop_front() else { break };
+            let len = chunk.as_slice().len();
+            if len <= left {
+                left -= len;
+                continue;
+            }
+            match chunk {
+                Chunk::Bytes(bytes) => {
+                    self.front = bytes;
+                    self.written = left;
+                }
+                Chunk::Shared(message, range) => {
+                    let taken = u32::try_from(left).unwrap_or(u32::MAX);
+                    let start = range.start.saturating_add(taken);
+                    more.push_front(Chunk::Shared(message, start..range.end));
+                }
+            }
+            left = 0;
+        }
+        if more.is_empty() {
+            self.more = None;
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Publication, QoS};
+    use crate::time::Mono;
+
+    fn message(payload: &[u8]) -> Rc<Message> {
+        Publication {
+            topic: "t",
+            properties: &[],
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires_at: Mono::NEVER,
+            publisher: None,
+            message: None,
+        }
+        .message()
+    }
+
+    fn read_all(queue: &WriteQueue) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = queue.slices(&mut slices);
+        slices[..count]
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect()
+    }
+
+    #[test]
+    fn keeps_order_across_own_and_shared_bytes_however_it_is_drained() {
+        let shared = message(b"PAYLOAD");
+        let expected = b"headPAYLOADmidPAYLOADtail";
+        for step in 1..=expected.len() {
+            let mut queue = WriteQueue::default();
+            queue.write(|out| out.extend_from_slice(b"head"));
+            queue.share(&shared, 1);
+            queue.write(|out| out.extend_from_slice(b"mid"));
+            queue.share(&shared, 1);
+            queue.write(|out| out.extend_from_slice(b"tail"));
+            let mut seen = Vec::new();
+            while !queue.is_empty() {
+                let waiting = read_all(&queue);
+                assert_eq!(waiting.len(), queue.bytes());
+                let count = step.min(waiting.len());
+                seen.extend_from_slice(&waiting[..count]);
+                queue.consume(count);
+            }
+            assert_eq!(seen, expected, "in steps of {step}");
+            assert!(queue.more.is_none() && queue.front.capacity() == 0);
+        }
+        assert_eq!(Rc::strong_count(&shared), 1);
+    }
+
+    #[test]
+    fn one_chunk_does_not_grow_without_end() {
+        let mut queue = WriteQueue::default();
+        for _ in 0..3 * limits::CHUNK_BYTES_MAX / 100 {
+            queue.write(|out| out.extend_from_slice(&[7; 100]));
+        }
+        assert!(queue.front.len() <= limits::CHUNK_BYTES_MAX + 100);
+        let bytes = queue.bytes();
+        assert_eq!(read_all(&queue).len(), bytes);
+        queue.consume(bytes);
+        assert!(queue.is_empty());
+    }
+}
