@@ -7,26 +7,39 @@ use crate::limits;
 use crate::time::Mono;
 use crate::write_queue::WriteQueue;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// The other end, as the shell knows it.
+/// The other end, as the shell knows it. Kept without what a socket address has beside address and
+/// port: there is one of these for every connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Where it connects from.
-    pub address: SocketAddr,
+    ip: IpAddr,
+    port: u16,
+    listener_port: u16,
+}
+
+impl Peer {
+    /// A peer that connected from `address` to `listener_port`.
+    pub fn new(address: SocketAddr, listener_port: u16) -> Self {
+        // An IPv4 peer of an IPv6 socket is still an IPv4 peer.
+        let ip = address.ip().to_canonical();
+        Self {
+            ip,
+            port: address.port(),
+            listener_port,
+        }
+    }
+
     /// The port it connected to.
-    pub port: u16,
+    pub fn listener_port(&self) -> u16 {
+        self.listener_port
+    }
 }
 
 impl fmt::Display for Peer {
+    /// As mosquitto writes it: no brackets around an IPv6 address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As mosquitto writes it: no brackets around an IPv6 address, and IPv4 always as IPv4.
-        write!(
-            f,
-            "{}:{}",
-            self.address.ip().to_canonical(),
-            self.address.port()
-        )
+        write!(f, "{}:{}", self.ip, self.port)
     }
 }
 

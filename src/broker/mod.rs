@@ -82,7 +82,7 @@ impl Broker {
             let deadline = now.mono.plus_s(limits::CONNECT_WAIT_S);
             timers.arm(TimerKey::Connection(conn), deadline, &mut client.timer_at);
         }
-        log::debug!("Connection from {peer} on port {}.", peer.port);
+        log::debug!("Connection from {peer} on port {}.", peer.listener_port());
     }
 
     /// Bytes have come: `bytes` is all that has not been used yet, oldest first. Returns how many
@@ -204,7 +204,7 @@ impl Broker {
             log::info!(
                 "New connection from {} on port {}.",
                 client.peer,
-                client.peer.port
+                client.peer.listener_port()
             );
         }
     }

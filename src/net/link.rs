@@ -16,9 +16,11 @@ pub struct Link {
     /// The beginning of a packet whose end has not come yet. Grows with what was received, never
     /// with what was promised.
     stash: Vec<u8>,
-    /// When it is closed even if the peer has not taken everything; `None` while it is open.
-    closing: Option<Mono>,
+    /// When it is closed even if the peer has not taken everything; [`Mono::NEVER`] while it is open.
+    closing: Mono,
     waits_writable: bool,
+    /// Whether the peer was told that nothing more will be written.
+    is_ended: bool,
     /// Whether it is on the list of links to be read again without a new event.
     pub is_on_again: bool,
 }
@@ -62,8 +64,9 @@ impl Link {
         Ok(Self {
             stream,
             stash: Vec::new(),
-            closing: None,
+            closing: Mono::NEVER,
             waits_writable: false,
+            is_ended: false,
             is_on_again: false,
         })
     }
@@ -156,19 +159,21 @@ impl Link {
     /// Marks it as closing, to be cut at `deadline` at the latest.
     pub fn close_by(&mut self, deadline: Mono) {
         self.stash = Vec::new();
-        self.closing.get_or_insert(deadline);
+        self.closing = self.closing.min(deadline);
     }
 
     /// When it is cut; `None` while it is open.
     pub fn closing(&self) -> Option<Mono> {
-        self.closing
+        (self.closing != Mono::NEVER).then_some(self.closing)
     }
 
-    /// Says that nothing more will be written. The socket stays until the peer has closed its side
+    /// Says, once, that nothing more will be written. The socket stays until the peer has closed its side
     /// too: closing with unread bytes would make the kernel take back what was just written.
     pub fn end_writing(&mut self) {
         // It fails only if the peer is gone, which reading will show.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        if !std::mem::replace(&mut self.is_ended, true) {
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
     }
 
     /// Forgets the socket's registration; it is closed when the link is dropped.

@@ -94,6 +94,11 @@ impl Server {
         Ok(address)
     }
 
+    /// The core.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
     /// Serves until a signal says stop.
     ///
     /// # Errors
@@ -106,7 +111,11 @@ impl Server {
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+    /// One turn: waits until something happens or is due, and works it off.
+    ///
+    /// # Errors
+    /// When waiting fails, which nothing a peer does can cause.
+    pub fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -223,7 +232,7 @@ impl Server {
                     match Link::open(stream, self.poll.registry(), Token(entry.key())) {
                         Ok(link) => {
                             entry.insert(link);
-                            self.broker.opened(conn, Peer { address, port }, now);
+                            self.broker.opened(conn, Peer::new(address, port), now);
                         }
                         // It can have been reset already.
                         Err(error) => log::debug!("Connection from {address} failed: {error}."),

@@ -113,14 +113,7 @@ impl Table {
             is_gone: false,
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        self.broker.opened(
-            conn,
-            Peer {
-                address,
-                port: 1883,
-            },
-            self.now,
-        );
+        self.broker.opened(conn, Peer::new(address, 1883), self.now);
         self.settle();
         seat
     }
