@@ -3,7 +3,7 @@
 
 use super::cause::Cause;
 use super::client::{self, Stage};
-use super::disconnect::{end_connection, end_session};
+use super::disconnect::{close_connection, end_session};
 use super::key::{ConnId, SessionId};
 use super::session::{NEVER_EXPIRES, Session};
 use super::state::{Chance, State};
@@ -163,7 +163,7 @@ fn displace(
 ) -> Option<SessionId> {
     let old = state.sessions.find(client_identifier)?;
     if let Some(conn) = state.sessions.get(old)?.conn {
-        end_connection(conn, Cause::SessionTakenOver, state, now);
+        close_connection(conn, Cause::SessionTakenOver, state, now);
     }
     // It may have ended with its connection.
     let old = state.sessions.find(client_identifier)?;

@@ -38,9 +38,17 @@ pub fn disconnect(from: Sender, packet: &Disconnect<'_>, state: &mut State) -> R
     }
 }
 
-/// Ends a connection: tells the peer where it can be told, lets go of its session, and asks the
-/// shell to close. Its slot is freed when the shell has.
-pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) {
+/// Ends a connection that is still there, and asks the shell to close it. Its slot is freed when
+/// the shell has.
+pub fn close_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) {
+    if end_connection(conn, cause, state, now) {
+        state.effects.closes.push(conn);
+    }
+}
+
+/// Ends a connection, unless that was done already: tells the peer where it can be told, and lets
+/// go of its session.
+pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -> bool {
     let State {
         clients,
         effects,
@@ -48,11 +56,11 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) {
         ..
     } = state;
     let Some(client) = clients.get_mut(conn) else {
-        return;
+        return false;
     };
     let stage = std::mem::replace(&mut client.stage, Stage::Closing);
     if stage == Stage::Closing {
-        return;
+        return false;
     }
     client.aliases = None;
     let may_tell = client.version.has_server_disconnect() && !cause.is_by_peer();
@@ -62,7 +70,6 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) {
             encode_disconnect(&cause, maximum, out)
         });
     }
-    effects.closes.push(conn);
     let name = match stage {
         Stage::Active(id) => sessions.get(id).map(Session::client_identifier),
         Stage::Silent | Stage::AwaitConnect | Stage::Closing => None,
@@ -71,6 +78,7 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) {
     if let Stage::Active(id) = stage {
         leave(id, &cause, state, now);
     }
+    true
 }
 
 fn log_end(name: &str, stage: Stage, client: &Client, cause: &Cause) {

@@ -37,7 +37,7 @@ use crate::time::{Mono, Now};
 use crate::write_queue::WriteQueue;
 use cause::{Cause, Stranger};
 use client::{Peer, Stage};
-use disconnect::end_connection;
+use disconnect::{close_connection, end_connection};
 use effects::Effects;
 use key::{ConnId, SessionId};
 use publish::Sender;
@@ -96,7 +96,7 @@ impl Broker {
                 Ok(Some(used)) => rest = rest.get(used..).unwrap_or_default(),
                 Ok(None) => break,
                 Err(cause) => {
-                    end_connection(conn, cause, &mut self.state, now);
+                    close_connection(conn, cause, &mut self.state, now);
                     return bytes.len();
                 }
             }
@@ -168,7 +168,7 @@ impl Broker {
             }
         }
         for conn in conns {
-            end_connection(conn, Cause::ServerShuttingDown, &mut self.state, now);
+            close_connection(conn, Cause::ServerShuttingDown, &mut self.state, now);
         }
     }
 
@@ -337,7 +337,7 @@ impl Broker {
                 return;
             }
         };
-        end_connection(conn, cause, &mut self.state, now);
+        close_connection(conn, cause, &mut self.state, now);
     }
 }
 

@@ -19,8 +19,9 @@ use crate::config::Config;
 use crate::limits;
 use crate::time::{Mono, Now, Unix};
 use link::{Flushed, Link, ReadOutcome};
-use listener::{Accepted, Listener};
+use listener::{Accepted, Listener, Pause};
 use mio::event::Event;
+use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 use signals::Signals;
 use slab::Slab;
@@ -51,6 +52,8 @@ pub struct Server {
     again: Vec<ConnId>,
     /// Listeners to be asked again without a new event.
     accept_again: bool,
+    /// Whether no connections can be accepted now.
+    pause: Pause,
     /// Links that are to be closed, flushing.
     closing: Vec<ConnId>,
     /// Links that are done with, and how; freed at the end of the turn.
@@ -76,6 +79,7 @@ impl Server {
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
             again: Vec::new(),
             accept_again: false,
+            pause: Pause::default(),
             closing: Vec::new(),
             dead: Vec::new(),
             is_stopping: false,
@@ -154,9 +158,8 @@ impl Server {
             .closing
             .iter()
             .filter_map(|conn| self.links.get(conn.index())?.closing());
-        let paused = self.listeners.iter().filter_map(Listener::paused_until);
         let deadline = closing
-            .chain(paused)
+            .chain(self.pause.until())
             .chain(self.broker.next_deadline())
             .min()?;
         Some(Duration::from_millis(deadline.ms_since(self.now().mono)))
@@ -191,12 +194,7 @@ impl Server {
 
     /// What the last turn cut short. A link stands on the list once, in the order it was cut.
     fn work_off_again(&mut self, budget: &mut usize, now: Now) {
-        if std::mem::take(&mut self.accept_again)
-            || self
-                .listeners
-                .iter()
-                .any(|l| l.paused_until().is_some_and(|at| at <= now.mono))
-        {
+        if self.pause.is_over(now.mono) || std::mem::take(&mut self.accept_again) {
             for index in 0..self.listeners.len() {
                 self.accept(index, now);
             }
@@ -224,24 +222,30 @@ impl Server {
             let Some(listener) = self.listeners.get_mut(index) else {
                 return;
             };
+            if self.pause.until().is_some() {
+                return;
+            }
             let port = listener.address().port();
-            match listener.accept(now.mono) {
-                Accepted::Stream(stream, address) => {
-                    let entry = self.links.vacant_entry();
-                    let conn = ConnId::from_index(entry.key());
-                    match Link::open(stream, self.poll.registry(), Token(entry.key())) {
-                        Ok(link) => {
-                            entry.insert(link);
-                            self.broker.opened(conn, Peer::new(address, port), now);
-                        }
-                        // It can have been reset already.
-                        Err(error) => log::debug!("Connection from {address} failed: {error}."),
-                    }
-                }
-                Accepted::Nobody | Accepted::Paused => return,
+            match listener.accept() {
+                Accepted::Stream(stream, address) => self.open(stream, address, port, now),
+                Accepted::Nobody => return self.pause.end(),
+                Accepted::Shortage(error) => return self.pause.begin(&error, now.mono),
             }
         }
         self.accept_again = true;
+    }
+
+    fn open(&mut self, stream: TcpStream, address: SocketAddr, port: u16, now: Now) {
+        let entry = self.links.vacant_entry();
+        let conn = ConnId::from_index(entry.key());
+        match Link::open(stream, self.poll.registry(), Token(entry.key())) {
+            Ok(link) => {
+                entry.insert(link);
+                self.broker.opened(conn, Peer::new(address, port), now);
+            }
+            // It can have been reset already.
+            Err(error) => log::debug!("Connection from {address} failed: {error}."),
+        }
     }
 
     /// Reads a burst from one link and gives it to the core.
@@ -350,6 +354,7 @@ impl Server {
                 link.deregister(self.poll.registry());
                 self.broker.closed(conn, how, now);
                 self.closing.retain(|other| *other != conn);
+                self.pause.shorten(now.mono);
             }
         }
         if self.links.is_empty() {

@@ -1,0 +1,502 @@
+//! The real binary on real sockets: what only a process and a kernel can show. Everything else is
+//! a dialogue on a fake clock.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+mod table;
+use midge::codec::dialect::ProtocolVersion;
+use midge::codec::reason::ReasonCode;
+use table::*;
+
+const MIDGE: &str = env!("CARGO_BIN_EXE_midge");
+
+/// A running broker, ended with the test.
+struct Midge {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Midge {
+    fn start() -> Self {
+        Self::start_as(|port| {
+            let mut command = Command::new(MIDGE);
+            command.args(["-p", &port.to_string()]);
+            command
+        })
+    }
+
+    fn start_as(command: impl FnOnce(u16) -> Command) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let port = free_port();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("midge-wire-{port}-{number}.log"));
+        let child = command(port)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let midge = Self { child, port, log };
+        midge.waits_for_log("running");
+        midge
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    #[track_caller]
+    fn waits_for_log(&self, words: &str) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !self.log().contains(words) {
+            assert!(
+                Instant::now() < end,
+                "no '{words}' in the log:\n{}",
+                self.log()
+            );
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn opens(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    }
+
+    fn client(&self, version: ProtocolVersion, name: &str) -> TcpStream {
+        let mut stream = self.opens();
+        stream.write_all(&connect(name).bytes(version)).unwrap();
+        let answer = read_packet(&mut stream);
+        assert_eq!((answer[0], answer[3]), (0x20, 0), "{answer:x?}");
+        stream
+    }
+
+    fn subscriber(&self, name: &str, filter: &str, qos: u8) -> TcpStream {
+        let mut stream = self.client(V311, name);
+        stream
+            .write_all(&subscribe(1, filter, qos).bytes(V311))
+            .unwrap();
+        assert_eq!(read_packet(&mut stream), suback(1, &[qos]).bytes(V311));
+        stream
+    }
+
+    fn signals(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn ends(&mut self) -> ExitStatus {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A line of /proc/PID/status as a number.
+    fn status(&self, key: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Clock ticks of CPU time used, of which there are 100 a second.
+    fn cpu_ticks(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = text
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Midge {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the broker's log:\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.log);
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Reads exactly one packet.
+fn read_packet(stream: &mut TcpStream) -> Vec<u8> {
+    let mut packet = vec![0; 1];
+    stream.read_exact(&mut packet).expect("a packet");
+    let mut length = 0;
+    for shift in [0, 7, 14, 21] {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        packet.push(byte[0]);
+        length |= usize::from(byte[0] & 0x7f) << shift;
+        if byte[0] & 0x80 == 0 {
+            break;
+        }
+    }
+    let start = packet.len();
+    packet.resize(start + length, 0);
+    stream.read_exact(&mut packet[start..]).unwrap();
+    packet
+}
+
+/// Reads until the broker closes.
+fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => bytes,
+        Err(error) => panic!("{error} after {bytes:x?}"),
+    }
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(MIDGE).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for flag in ["-h", "--help"] {
+        let (code, out, err) = run(&[flag]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(
+            out.contains("-p, --port PORT") && out.contains("--version"),
+            "{out}"
+        );
+    }
+    let (code, out, err) = run(&["--version"]);
+    let expected = format!("midge version {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((code, out, err.as_str()), (0, expected, ""));
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_code_3_and_the_usage() {
+    for arguments in [
+        &["-z"][..],
+        &["more"],
+        &["-p"],
+        &["-p", "0"],
+        &["-p", "x"],
+        &["-p", "65536"],
+    ] {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, out.as_str()), (3, ""), "{arguments:?}");
+        assert!(
+            err.starts_with("Error: ") && err.contains("Usage: midge"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_and_ends_the_start() {
+    let midge = Midge::start();
+    let (code, _, err) = run(&["-p", &midge.port.to_string()]);
+    assert_eq!(code, 14);
+    assert!(
+        err.contains(&format!("Port {} on 127.0.0.1 is in use", midge.port)),
+        "{err}"
+    );
+}
+
+#[test]
+fn it_listens_on_this_machine_only_in_both_families_and_says_how_to_open_up() {
+    let midge = Midge::start();
+    for address in ["127.0.0.1", "::1"] {
+        let mut stream = TcpStream::connect((address, midge.port)).unwrap();
+        stream.write_all(&connect("ann").bytes(V311)).unwrap();
+        assert_eq!(read_packet(&mut stream), connack(false).bytes(V311));
+    }
+    let log = midge.log();
+    let lines = [
+        format!("listener {}", midge.port),
+        String::from("allow_anonymous true"),
+        String::from("local only mode"),
+        format!("Opening ipv4 listen socket on port {}.", midge.port),
+    ];
+    for line in lines {
+        assert!(log.contains(&line), "no '{line}' in:\n{log}");
+    }
+    let first: u64 = log
+        .split(':')
+        .next()
+        .unwrap()
+        .parse()
+        .expect("Unix seconds");
+    assert!(first > 1_700_000_000);
+    assert_eq!(
+        fs::read_dir(format!("/proc/{}/task", midge.child.id()))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn on_sigterm_and_sigint_it_tells_clients_publishes_wills_and_ends_well() {
+    for signal in ["-TERM", "-INT"] {
+        let mut midge = Midge::start();
+        let mut five = midge.client(V5, "five");
+        let mut ann = midge.opens();
+        let willing = connect("ann").will("left", "ann", 0, false);
+        ann.write_all(&willing.bytes(V311)).unwrap();
+        read_packet(&mut ann);
+        five.write_all(&subscribe(1, "left", 0).bytes(V5)).unwrap();
+        read_packet(&mut five);
+        midge.signals(signal);
+        // [MQTT-3.1.2-8]: whichever is told first, `ann` is not there to stop her Will.
+        let heard = read_to_close(&mut five);
+        let goodbye = disconnect().reason(ReasonCode::ServerShuttingDown);
+        let goodbye = goodbye.because("server shutting down").bytes(V5);
+        assert!(heard.ends_with(&goodbye), "{heard:x?}");
+        drop((five, ann));
+        assert_eq!(midge.ends().code(), Some(0));
+        assert!(
+            midge.log().trim_end().ends_with("terminating"),
+            "{}",
+            midge.log()
+        );
+    }
+}
+
+#[test]
+fn a_probe_that_sends_nothing_leaves_no_line_in_the_log() {
+    let midge = Midge::start();
+    let before = midge.log();
+    drop(midge.opens());
+    let ann = midge.client(V311, "ann");
+    let log = midge.log();
+    let new: Vec<_> = log.strip_prefix(&before).unwrap().lines().collect();
+    assert_eq!(new.len(), 2, "{new:?}");
+    let at = ann.local_addr().unwrap();
+    let port = midge.port;
+    assert!(
+        new[0].ends_with(&format!(": New connection from {at} on port {port}.")),
+        "{new:?}"
+    );
+    let line = format!(": New client connected from {at} as ann (p4, c1, k0).");
+    assert!(new[1].ends_with(&line), "{new:?}");
+    drop(ann);
+    midge.waits_for_log(&format!(
+        "Client ann [{at}] disconnected: connection closed by client."
+    ));
+}
+
+#[test]
+fn the_last_words_arrive_although_more_was_sent_than_read() {
+    let midge = Midge::start();
+    let mut five = midge.client(V5, "five");
+    let mut bytes = connect("again").bytes(V5);
+    bytes.resize(200_000, 0x55);
+    five.write_all(&bytes).unwrap();
+    let heard = read_to_close(&mut five);
+    assert_eq!((heard[0], heard[2]), (0xe0, 0x82), "{heard:x?}");
+    midge.waits_for_log("protocol error (a second CONNECT on one connection)");
+}
+
+#[test]
+fn a_large_message_goes_through_in_every_version_and_qos() {
+    let midge = Midge::start();
+    let payload: Vec<u8> = (0..1_900_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for version in EVERY {
+        for qos in 0..=2 {
+            let mut bob = midge.subscriber(&format!("bob{qos}"), "big", qos);
+            let mut ann = midge.client(version, &format!("ann{qos}"));
+            ann.write_all(&publish("big", &payload).qos(qos, qos.into()).bytes(version))
+                .unwrap();
+            assert_eq!(
+                read_packet(&mut bob),
+                publish("big", &payload)
+                    .qos(qos, qos.min(1).into())
+                    .bytes(V311)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_bounded_and_hurts_nobody() {
+    let midge = Midge::start();
+    let mut slow = midge.subscriber("slow", "flood/#", 0);
+    let mut quick = midge.subscriber("quick", "flood/#", 0);
+    let mut ann = midge.client(V311, "ann");
+    let packet = publish("flood/x", [7; 50_000]).bytes(V311);
+    let before_kb = midge.status("VmRSS");
+    for _ in 0..2000 {
+        ann.write_all(&packet).unwrap();
+        assert_eq!(read_packet(&mut quick).len(), packet.len());
+    }
+    let grown_kb = midge.status("VmRSS").saturating_sub(before_kb);
+    assert!(
+        grown_kb < 8_000,
+        "{grown_kb} kB for a reader that is 100 MB behind"
+    );
+    midge.waits_for_log("Outgoing messages are being dropped for client slow.");
+    // It reads again, and gets what was kept, in whole packets, and what comes now.
+    ann.write_all(&publish("flood/end", "end").bytes(V311))
+        .unwrap();
+    let end = publish("flood/end", "end").bytes(V311);
+    let mut count = 0;
+    slow.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut last = Vec::new();
+    while slow.peek(&mut [0]).is_ok() {
+        last = read_packet(&mut slow);
+        count += 1;
+    }
+    assert!((10..2000).contains(&count), "{count} of 2000 were kept");
+    if last != end {
+        ann.write_all(&end).unwrap();
+        assert_eq!(read_packet(&mut slow), end);
+    }
+}
+
+#[test]
+fn one_busy_socket_does_not_starve_the_others() {
+    let midge = Midge::start();
+    let mut busy = midge.client(V311, "busy");
+    let flood = publish("nobody/listens", [7; 1000])
+        .bytes(V311)
+        .repeat(1000);
+    let flooding = std::thread::spawn(move || {
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            busy.write_all(&flood).unwrap();
+        }
+    });
+    let mut ann = midge.client(V311, "ann");
+    let mut longest = Duration::ZERO;
+    for _ in 0..100 {
+        let start = Instant::now();
+        ann.write_all(&pingreq().bytes(V311)).unwrap();
+        read_packet(&mut ann);
+        longest = longest.max(start.elapsed());
+    }
+    flooding.join().unwrap();
+    assert!(
+        longest < Duration::from_millis(500),
+        "a ping took {longest:?}"
+    );
+}
+
+#[test]
+fn out_of_file_descriptors_it_waits_without_spinning_and_goes_on() {
+    let midge = Midge::start_as(|port| {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n 40 && exec '{MIDGE}' -p {port}");
+        command.args(["-c", &script]);
+        command
+    });
+    let mut ann = midge.client(V311, "ann");
+    let mut others: Vec<_> = (0..60).map(|_| midge.opens()).collect();
+    midge.waits_for_log("Raise the limit of open files");
+    let before = midge.cpu_ticks();
+    sleep(Duration::from_secs(2));
+    let ticks = midge.cpu_ticks() - before;
+    assert!(
+        ticks <= 10,
+        "{ticks} ticks of CPU time in two seconds of waiting"
+    );
+    assert_eq!(
+        midge.log().matches("Raise the limit").count(),
+        1,
+        "{}",
+        midge.log()
+    );
+    ann.write_all(&pingreq().bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), pingresp().bytes(V311));
+    // As some leave, those who wait come in.
+    let mut last = others.pop().unwrap();
+    others.truncate(0);
+    last.write_all(&connect("last").bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut last), connack(false).bytes(V311));
+}
+
+#[test]
+fn with_nothing_to_do_it_does_not_wake_up() {
+    let midge = Midge::start();
+    sleep(Duration::from_millis(200));
+    let before = midge.status("voluntary_ctxt_switches");
+    sleep(Duration::from_secs(2));
+    assert_eq!(midge.status("voluntary_ctxt_switches"), before);
+}
+
+#[test]
+fn a_client_that_closes_its_side_early_still_gets_its_answers() {
+    let midge = Midge::start();
+    let mut ann = midge.opens();
+    let mut bytes = connect("ann").bytes(V311);
+    bytes.extend(subscribe(1, "a", 0).bytes(V311));
+    bytes.extend(pingreq().bytes(V311));
+    ann.write_all(&bytes).unwrap();
+    ann.shutdown(Shutdown::Write).unwrap();
+    let heard = read_to_close(&mut ann);
+    let expected = [connack(false), suback(1, &[0]), pingresp()]
+        .map(|say| say.bytes(V311))
+        .concat();
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn ten_thousand_retained_messages_are_replayed_while_others_are_served() {
+    let midge = Midge::start();
+    let mut ann = midge.client(V311, "ann");
+    for index in 0..10_000 {
+        let packet = publish(&format!("store/{index}"), [7; 500])
+            .retain()
+            .bytes(V311);
+        ann.write_all(&packet).unwrap();
+    }
+    ann.write_all(&pingreq().bytes(V311)).unwrap();
+    read_packet(&mut ann);
+    let mut bob = midge.subscriber("bob", "#", 0);
+    for _ in 0..10_000 {
+        let packet = read_packet(&mut bob);
+        assert_eq!(packet[0], 0x31, "a retained PUBLISH at QoS 0");
+    }
+    bob.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let error = bob.read(&mut [0]).unwrap_err();
+    assert!(matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut
+    ));
+}
