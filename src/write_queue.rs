@@ -58,6 +58,11 @@ impl WriteQueue {
         self.bytes == 0
     }
 
+    /// Makes room for `bytes` own bytes in one piece, for whoever knows how many come.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.tail().reserve(bytes);
+    }
+
     /// Appends what `encode` appends to the vector it is given. It must not touch what is there.
     pub fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let tail = self.tail();

@@ -381,6 +381,11 @@ impl Line<'_> {
         let (properties, payload) = (publication.properties, publication.payload);
         let is_short = properties.len() + payload.len() <= limits::COPY_BELOW;
         let has_properties = self.client.version.has_properties();
+        if is_short {
+            // Below 2^28, and in one piece.
+            let bytes = usize::try_from(layout.packet_bytes).unwrap_or_default();
+            self.client.output.reserve(bytes);
+        }
         client::send(self.client, self.conn, self.effects, |out| {
             layout.encode_head(publication.topic, head, out);
             if is_short && has_properties {

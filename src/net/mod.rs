@@ -46,6 +46,8 @@ pub struct Server {
     links: Slab<Link>,
     broker: Broker,
     started: Instant,
+    /// The clocks as this turn read them, or the last one.
+    now: Now,
     /// What every read goes into first.
     scratch: Box<[u8]>,
     /// Links to be read, or written, again without a new event.
@@ -76,6 +78,7 @@ impl Server {
             links: Slab::new(),
             broker: Broker::new(config, seed()),
             started: Instant::now(),
+            now: Now::default(),
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
             again: Vec::new(),
             accept_again: false,
@@ -125,7 +128,8 @@ impl Server {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        let now = self.now();
+        self.now = self.read_clocks();
+        let now = self.now;
         let mut budget = limits::READ_BYTES_PER_TURN;
         self.work_off_again(&mut budget, now);
         for event in events.iter() {
@@ -139,7 +143,7 @@ impl Server {
     }
 
     /// Reads both clocks.
-    fn now(&self) -> Now {
+    fn read_clocks(&self) -> Now {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Now {
@@ -162,7 +166,8 @@ impl Server {
             .chain(self.pause.until())
             .chain(self.broker.next_deadline())
             .min()?;
-        Some(Duration::from_millis(deadline.ms_since(self.now().mono)))
+        // Counted from the last reading: late by what that turn took, and never early.
+        Some(Duration::from_millis(deadline.ms_since(self.now.mono)))
     }
 
     fn handle(&mut self, event: &Event, budget: &mut usize, now: Now) {
