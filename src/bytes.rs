@@ -119,3 +119,53 @@ pub const fn variable_bytes(value: u32) -> u32 {
         _ => 4,
     }
 }
+
+/// The front of `text`: all of it, or as many whole characters as fit into `bytes_max` bytes.
+pub fn cut_str(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut_str("abc", 3), "abc");
+        assert_eq!(cut_str("abc", 2), "ab");
+        assert_eq!(cut_str("aé", 2), "a");
+        assert_eq!(cut_str("é", 1), "");
+        assert_eq!(cut_str("", 5), "");
+    }
+
+    #[test]
+    fn variable_byte_integers_take_as_many_bytes_as_said() {
+        for value in [
+            0,
+            127,
+            128,
+            16_383,
+            16_384,
+            2_097_151,
+            2_097_152,
+            268_435_455,
+        ] {
+            let mut out = Vec::new();
+            put_variable(&mut out, value);
+            assert_eq!(out.len(), variable_bytes(value) as usize, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_short_read_consumes_nothing() {
+        let mut reader = Reader::new(&[0, 2, 7]);
+        assert_eq!(reader.u32(), Err(OutOfBytes));
+        assert_eq!(reader.u16(), Ok(2));
+        assert_eq!(reader.take(2), Err(OutOfBytes));
+        assert_eq!(reader.u8(), Ok(7));
+        assert!(reader.is_empty());
+    }
+}

@@ -91,3 +91,6 @@ pub const SLOW_PACKET_BYTES: usize = 1000;
 /// Bytes read from all sockets in one turn: half of [`WRITE_QUEUE_BYTES_MAX`], so that what many
 /// publishers send at once does not overflow the queue of one subscriber before it is flushed.
 pub const READ_BYTES_PER_TURN: usize = WRITE_QUEUE_BYTES_MAX / 2;
+
+/// Bytes of a line in the log at most, without its time; mosquitto's limit.
+pub const LOG_LINE_BYTES_MAX: usize = 1000;

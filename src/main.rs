@@ -2,7 +2,9 @@
 
 use getopts::Options;
 use log::LevelFilter;
+use midge::bytes::cut_str;
 use midge::config::Config;
+use midge::limits;
 use midge::net::Server;
 use std::env;
 use std::io::{self, Write};
@@ -99,7 +101,8 @@ fn refuse(why: &str) -> ExitCode {
     ExitCode::from(INVALID)
 }
 
-/// Lines as mosquitto writes them: Unix seconds, a colon, the text.
+/// Lines as mosquitto writes them: Unix seconds, a colon, the text, cut where a peer's own words
+/// (a Client Identifier, a topic) make it too long.
 fn start_log(verbose: bool) {
     let level = if verbose {
         LevelFilter::Debug
@@ -110,12 +113,9 @@ fn start_log(verbose: bool) {
         .filter_level(level)
         .format(|out, record| {
             let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            writeln!(
-                out,
-                "{}: {}",
-                unix.map_or(0, |since| since.as_secs()),
-                record.args()
-            )
+            let line = record.args().to_string();
+            let line = cut_str(&line, limits::LOG_LINE_BYTES_MAX);
+            writeln!(out, "{}: {line}", unix.map_or(0, |since| since.as_secs()))
         })
         .init();
 }

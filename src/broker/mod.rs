@@ -27,6 +27,7 @@ mod subscriptions;
 mod timers;
 mod will;
 
+use crate::bytes::cut_str;
 use crate::codec::connect::answer_version;
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::frame::{Frame, PacketType};
@@ -387,8 +388,5 @@ fn bound_of(bytes: &[u8], maximum: u32) -> u32 {
 
 /// `sentence`, cut to what fits a Reason String here.
 fn clip(sentence: &str) -> &str {
-    let end = (0..=limits::REASON_STRING_BYTES_MAX.min(sentence.len()))
-        .rev()
-        .find(|end| sentence.is_char_boundary(*end));
-    sentence.get(..end.unwrap_or(0)).unwrap_or_default()
+    cut_str(sentence, limits::REASON_STRING_BYTES_MAX)
 }
