@@ -267,6 +267,20 @@ impl Table {
         self.free_closed(seat);
     }
 
+    /// The broker ends this connection: 5.0 is told why in a DISCONNECT, 3.x is told nothing.
+    #[track_caller]
+    pub fn is_refused(&mut self, seat: Seat, reason: ReasonCode, sentence: &str) {
+        if self.chair(seat).version == V5 {
+            self.gets(seat, disconnect().reason(reason).because(sentence));
+        }
+        self.closed(seat);
+    }
+
+    /// The broker's key for this connection, for tests that go through its door themselves.
+    pub fn conn(&mut self, seat: Seat) -> ConnId {
+        self.chair(seat).conn
+    }
+
     /// The broker has not closed this connection.
     #[track_caller]
     pub fn open(&mut self, seat: Seat) {
