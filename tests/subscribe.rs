@@ -530,3 +530,26 @@ fn subscriptions_are_counted_until_their_session_ends() {
     assert_eq!(subscriptions(&t), 0);
     t.silence();
 }
+
+#[test]
+fn a_packet_that_ends_its_connection_subscribes_to_nothing() {
+    for version in EVERY {
+        let mut t = Table::new();
+        let ann = t.connects(version, connect("ann").lasting(1000));
+        let packet = subscribe(1, "a", 1);
+        t.sends(
+            ann,
+            match version {
+                V5 => packet.and_with("$share/g/b", no_local(1)), // [MQTT5-3.8.3-4]
+                V31 | V311 => packet.and("b#", 1),                // [MQTT-4.8.0-1]
+            },
+        );
+        t.is_refused(
+            ann,
+            ReasonCode::ProtocolError,
+            "No Local is set on a shared subscription",
+        );
+        assert_eq!(t.broker.sizes().sessions, 1);
+        assert_eq!(subscriptions(&t), 0);
+    }
+}

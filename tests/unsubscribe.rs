@@ -213,3 +213,16 @@ fn no_reason_string_makes_an_unsuback_too_large_for_its_client() {
     t.gets(ann, unsuback(1, &[0x8f, 0x11])); // [MQTT5-3.11.2-1] [MQTT5-3.11.2-2]
     t.silence();
 }
+
+#[test]
+fn a_packet_that_ends_its_connection_unsubscribes_from_nothing() {
+    for version in [V31, V311] {
+        let mut t = Table::new();
+        let ann = t.connects(version, connect("ann").durable());
+        t.sends(ann, subscribe(1, "a", 1));
+        t.gets(ann, suback(1, &[1]));
+        t.sends(ann, unsubscribe(2, &["a", "b#"]));
+        t.closed(ann); // [MQTT-4.8.0-1]
+        assert_eq!(t.broker.sizes().subscriptions, 1);
+    }
+}

@@ -8,6 +8,7 @@ use super::publish::Sender;
 use super::replay;
 use super::state::State;
 use super::subscriptions::{Subscription, Terms};
+use crate::codec::dialect::ProtocolVersion;
 use crate::codec::frame::PacketType;
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
@@ -40,6 +41,10 @@ impl Answers {
 /// # Errors
 /// Why the connection must end.
 pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Result<(), Cause> {
+    let version = version_of(from, state);
+    for (text, options) in packet.iter() {
+        check(text, options, version)?;
+    }
     let identifier = packet
         .properties
         .subscription_identifiers()
@@ -56,7 +61,7 @@ pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Res
             state,
             &mut answers,
             &mut replays,
-        )?;
+        );
     }
     answer(
         from,
@@ -71,6 +76,24 @@ pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Res
     Ok(())
 }
 
+/// What a client that cannot be told otherwise loses its connection over. It is found before any
+/// filter takes effect: a packet that ends its connection must not leave half of itself behind.
+fn check(text: &str, options: SubscriptionOptions, version: ProtocolVersion) -> Result<(), Cause> {
+    match TopicFilter::new(text) {
+        Ok(filter) if filter.share_name().is_some() && options.no_local => {
+            Err(Cause::NoLocalShared) // [MQTT5-3.8.3-4]
+        }
+        // [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1] [MQTT-4.8.0-1]
+        Err(error) if !version.has_reason_codes() => Err(Cause::TopicFilter(error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn version_of(from: Sender, state: &State) -> ProtocolVersion {
+    let client = state.clients.get(from.conn);
+    client.map_or(ProtocolVersion::V311, |client| client.version)
+}
+
 fn subscribe_one(
     from: Sender,
     text: &str,
@@ -79,25 +102,20 @@ fn subscribe_one(
     state: &mut State,
     answers: &mut Answers,
     replays: &mut Vec<NodeId>,
-) -> Result<(), Cause> {
+) {
     let Some(client) = state.clients.get(from.conn) else {
-        return Ok(());
+        return;
     };
     let version = client.version;
     let filter = match TopicFilter::new(text) {
         Ok(filter) => filter,
-        Err(error) if version.has_reason_codes() => {
+        Err(error) => {
             answers.refuse(ReasonCode::TopicFilterInvalid.value(), text, &error);
-            return Ok(());
+            return;
         }
-        // [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.3-1] [MQTT-4.8.0-1]
-        Err(error) => return Err(Cause::TopicFilter(error)),
     };
-    if filter.share_name().is_some() && options.no_local {
-        return Err(Cause::NoLocalShared); // [MQTT5-3.8.3-4]
-    }
     let Some(session) = state.sessions.get(from.session) else {
-        return Ok(());
+        return;
     };
     if !state.policy.may_subscribe(&session.identity, &filter) {
         let code = match (version.has_reason_codes(), version.has_suback_failure()) {
@@ -107,7 +125,7 @@ fn subscribe_one(
             (false, false) => options.qos.bits(),
         };
         answers.refuse(code, text, &"you may not subscribe to this");
-        return Ok(());
+        return;
     }
     log::debug!(
         "{} {} {text}",
@@ -129,7 +147,6 @@ fn subscribe_one(
         replays.push(node);
     }
     answers.codes.push(granted(options.qos));
-    Ok(())
 }
 
 /// Adds a subscription; its node if retained messages are to follow [MQTT5-3.3.1-9]
@@ -169,10 +186,10 @@ fn granted(qos: QoS) -> u8 {
 /// # Errors
 /// Why the connection must end.
 pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) -> Result<(), Cause> {
-    let has_codes = state
-        .clients
-        .get(from.conn)
-        .is_some_and(|c| c.version.has_reason_codes());
+    let version = version_of(from, state);
+    for text in packet.iter() {
+        check(text, SubscriptionOptions::default(), version)?;
+    }
     let mut answers = Answers::default();
     for text in packet.iter() {
         match TopicFilter::new(text) {
@@ -183,13 +200,10 @@ pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) ->
                 };
                 answers.codes.push(reason.value());
             }
-            Err(error) if has_codes => {
-                answers.refuse(ReasonCode::TopicFilterInvalid.value(), text, &error);
-            }
-            Err(error) => return Err(Cause::TopicFilter(error)),
+            Err(error) => answers.refuse(ReasonCode::TopicFilterInvalid.value(), text, &error),
         }
     }
-    if !has_codes {
+    if !version.has_reason_codes() {
         answers.codes.clear(); // [MQTT §3.11.3]: an UNSUBACK of 3.x has no payload.
     }
     answer(
