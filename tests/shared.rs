@@ -326,3 +326,90 @@ fn what_a_member_leaves_behind_is_lost_if_it_was_the_last() {
     t.open(carl);
     t.silence();
 }
+
+#[test]
+fn a_message_is_not_given_to_one_who_would_lose_it() {
+    for version in EVERY {
+        let mut t = Table::with(|config| config.max_inflight_messages = 1);
+        let bob = t.client(V311, "bob");
+        // Nobody can take it now; ann is away and takes QoS 0 only, carl could wait for it.
+        let ann = member(&mut t, version, "ann", 0, 1000);
+        let carl = member(&mut t, version, "carl", 1, 0);
+        t.drops(ann);
+        says(&mut t, bob, "1", 1);
+        t.gets(carl, publish("a", "1").qos1(1));
+        for number in 2..=4 {
+            says(&mut t, bob, &number.to_string(), 1);
+        }
+        for number in 2..=4_u16 {
+            t.sends(carl, puback(number - 1));
+            t.gets(carl, publish("a", number.to_string()).qos1(number));
+        }
+        t.silence();
+    }
+}
+
+#[test]
+fn a_message_is_not_given_to_one_whose_queue_is_full() {
+    for version in EVERY {
+        let mut t = Table::with(|config| {
+            config.max_inflight_messages = 1;
+            config.max_queued_messages = 2;
+        });
+        let bob = t.client(V311, "bob");
+        let ann = member(&mut t, version, "ann", 1, 0);
+        let carl = t.client(version, "carl");
+        for number in 1..=3 {
+            says(&mut t, bob, &number.to_string(), 1); // One in flight, two waiting: ann is full.
+        }
+        t.sends(carl, subscribe(1, GROUP, 1));
+        t.gets(carl, suback(1, &[1]));
+        for number in 4..=6 {
+            says(&mut t, bob, &number.to_string(), 1);
+        }
+        for (seat, first) in [(ann, 1_u16), (carl, 4)] {
+            for step in 0..3 {
+                let payload = (first + step).to_string();
+                t.gets(seat, publish("a", payload).qos1(step + 1));
+                t.sends(seat, puback(step + 1));
+            }
+        }
+        t.silence();
+    }
+}
+
+#[test]
+fn turns_go_on_where_they_were_when_a_member_leaves() {
+    let mut t = Table::new();
+    let bob = t.client(V311, "bob");
+    let seats = ["ann", "carl", "dora"].map(|name| member(&mut t, V5, name, 0, 0));
+    says(&mut t, bob, "x", 0);
+    assert_eq!(who_hears(&mut t, &seats), [0]);
+    t.leaves(seats[0]);
+    for expected in [1, 2, 1, 2] {
+        says(&mut t, bob, "x", 0);
+        assert_eq!(who_hears(&mut t, &seats), [expected]);
+    }
+    t.silence();
+}
+
+#[test]
+fn one_who_is_there_and_busy_comes_before_one_who_is_away() {
+    for version in EVERY {
+        let mut t = Table::with(|config| config.max_inflight_messages = 1);
+        let bob = t.client(V311, "bob");
+        let ann = member(&mut t, version, "ann", 1, 1000);
+        let carl = member(&mut t, version, "carl", 1, 0);
+        t.drops(ann);
+        for number in 1..=4 {
+            says(&mut t, bob, &number.to_string(), 1);
+        }
+        for number in 1..=4_u16 {
+            t.gets(carl, publish("a", number.to_string()).qos1(number));
+            t.sends(carl, puback(number));
+        }
+        let ann = t.connects(version, connect("ann").lasting(1000));
+        t.open(ann);
+        t.silence();
+    }
+}

@@ -8,6 +8,7 @@ use super::key::{ConnId, GroupId, SessionId};
 use super::session::{Session, Sessions};
 use super::state::State;
 use super::stats::Stats;
+use super::subscriptions::Reach;
 use crate::bytes::{put_binary, put_u16, put_variable, variable_bytes};
 use crate::codec::ack::{Ack, AckKind};
 use crate::codec::property::{Properties, Property};
@@ -150,16 +151,26 @@ impl Tables<'_> {
     }
 }
 
-/// Whether a session could be sent a message of this QoS at once.
-pub fn can_take_now(session: SessionId, qos: QoS, sessions: &Sessions, clients: &Clients) -> bool {
+/// What would become of a message of this QoS given to a session.
+pub fn reach(
+    session: SessionId,
+    qos: QoS,
+    sessions: &Sessions,
+    clients: &Clients,
+    config: &Config,
+) -> Reach {
     let Some(session) = sessions.get(session) else {
-        return false;
+        return Reach::Lost;
     };
+    let can_wait = qos != QoS::AtMostOnce && queue_has_room(session, config);
     let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
-        return false;
+        return if can_wait { Reach::Absent } else { Reach::Lost };
     };
-    let room = qos == QoS::AtMostOnce || window_has_room(session, client);
-    room && client.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX
+    let has_room = qos == QoS::AtMostOnce || window_has_room(session, client);
+    if has_room && client.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX {
+        return Reach::Now;
+    }
+    if can_wait { Reach::Behind } else { Reach::Lost }
 }
 
 fn window_has_room(session: &Session, client: &Client) -> bool {
@@ -171,15 +182,23 @@ fn window_has_room(session: &Session, client: &Client) -> bool {
 
 /// Queues a QoS 1 or 2 message, or drops it if `max_queued_messages` wait already.
 fn enqueue(delivery: Delivery, session: &mut Session, config: &Config, stats: &mut Stats) {
-    let flights = session.flights.get_or_insert_default();
-    let queued = u32::try_from(flights.queued()).unwrap_or(u32::MAX);
-    if config.max_queued_messages != 0 && queued >= config.max_queued_messages {
+    if queue_has_room(session, config) {
+        session.flights.get_or_insert_default().enqueue(delivery);
+    } else {
         stats.dropped_queue_full += 1;
         note_dropping(session);
-    } else {
-        flights.enqueue(delivery);
     }
     session.trim_flights();
+}
+
+/// Whether one more message may wait in a session.
+pub fn queue_has_room(session: &Session, config: &Config) -> bool {
+    let queued = session
+        .flights
+        .as_ref()
+        .map_or(0, |flights| flights.queued());
+    let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+    config.max_queued_messages == 0 || queued < config.max_queued_messages
 }
 
 /// Says once per episode that messages to this session are lost.

@@ -3,7 +3,7 @@
 
 use super::cause::Cause;
 use super::client::TopicAliases;
-use super::deliver::{Receiver, can_take_now};
+use super::deliver::{self, Receiver};
 use super::inflight::{Acked, Awaits, SubscriptionIdentifiers};
 use super::key::{ConnId, GroupId, SessionId};
 use super::session::Session;
@@ -365,8 +365,8 @@ fn identifiers_of<'s>(
     }
 }
 
-/// Delivers to one member of a group: the next in turn that can take it now, or if none can, the
-/// next in turn that is connected or can wait [MQTT5 §4.8.2].
+/// Delivers to one member of a group: the next in turn that can take it now; if none can, one that
+/// will take it later, rather one that is connected than one that is away [MQTT5 §4.8.2].
 pub fn deliver_shared(
     publication: &mut Publication<'_>,
     group: GroupId,
@@ -380,15 +380,12 @@ pub fn deliver_shared(
         subscriptions,
         sessions,
         clients,
+        config,
         ..
     } = state;
     let chosen = subscriptions.choose(group, |member| {
-        can_take_now(
-            member.session,
-            qos_of(member, publication),
-            sessions,
-            clients,
-        )
+        let qos = qos_of(member, publication);
+        deliver::reach(member.session, qos, sessions, clients, config)
     });
     let Some(subscription) = chosen else { return };
     let receiver = Receiver {

@@ -2,7 +2,7 @@
 //! that `#` over a hundred thousand of them stalls nobody, and only while the receiver keeps up.
 
 use super::client::Clients;
-use super::deliver::Receiver;
+use super::deliver::{self, Receiver};
 use super::key::SessionId;
 use super::session::{PendingReplay, Replays, Session};
 use super::state::State;
@@ -194,11 +194,5 @@ fn send_some(
 
 /// Whether messages for an absent session would be kept at all.
 fn can_wait(session: &Session, subscription: &Subscription, config: &Config) -> bool {
-    let queued = session
-        .flights
-        .as_ref()
-        .map_or(0, |flights| flights.queued());
-    let is_full = config.max_queued_messages != 0
-        && u32::try_from(queued).is_ok_and(|queued| queued >= config.max_queued_messages);
-    subscription.terms.qos() != QoS::AtMostOnce && !is_full
+    subscription.terms.qos() != QoS::AtMostOnce && deliver::queue_has_room(session, config)
 }

@@ -130,6 +130,19 @@ pub struct Match {
     pub group: Option<GroupId>,
 }
 
+/// What would become of a message given to a member of a group, from worst to best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// It would be lost.
+    Lost,
+    /// It would wait for its client to come back.
+    Absent,
+    /// It would wait behind others that its client has to take first.
+    Behind,
+    /// It would be sent at once.
+    Now,
+}
+
 /// The members of one `$share/NAME/FILTER`.
 #[derive(Debug)]
 pub struct Group {
@@ -311,6 +324,8 @@ impl Subscriptions {
             return false;
         };
         group.members.remove(position);
+        // The turn stays with the member that had it.
+        group.next -= usize::from(position < group.next);
         self.count -= 1;
         if group.members.is_empty() {
             let node = group.node;
@@ -325,21 +340,29 @@ impl Subscriptions {
         true
     }
 
-    /// The member of a group that `can_take` accepts, in turn; if none can now, the one whose turn
-    /// it is.
+    /// The member of a group that is best placed to take a message; of equals, the one whose turn
+    /// comes first.
     pub fn choose(
         &mut self,
         group: GroupId,
-        mut can_take: impl FnMut(&Subscription) -> bool,
+        mut reach: impl FnMut(&Subscription) -> Reach,
     ) -> Option<Subscription> {
         let group = self.groups.get_mut(&group)?;
         let count = group.members.len();
-        let start = group.next;
-        let mut turns = (0..count).map(|step| (start + step) % count);
-        let chosen = turns
-            .find(|at| group.members.get(*at).is_some_and(&mut can_take))
-            .unwrap_or(start % count.max(1));
-        group.next = (chosen + 1) % count.max(1);
+        let mut best: Option<(usize, Reach)> = None;
+        for at in (group.next..count).chain(0..group.next.min(count)) {
+            let Some(found) = group.members.get(at).map(&mut reach) else {
+                continue;
+            };
+            if best.is_none_or(|(_, best)| found > best) {
+                best = Some((at, found));
+            }
+            if found == Reach::Now {
+                break;
+            }
+        }
+        let (chosen, _) = best?;
+        group.next = (chosen + 1) % count;
         group.members.get(chosen).copied()
     }
 
