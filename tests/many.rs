@@ -54,6 +54,14 @@ fn one_client_may_have_very_many_subscriptions() {
 }
 
 #[test]
+fn one_filter_may_have_very_many_groups() {
+    let filters: Vec<_> = (0..MANY)
+        .map(|number| format!("$share/{number}/x"))
+        .collect();
+    comes_and_goes(V5, &filters, "y", 0);
+}
+
+#[test]
 fn one_filter_may_have_very_many_subscribers() {
     let mut bytes = connect("bob").bytes(V311);
     let mut t = Table::new();

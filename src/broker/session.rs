@@ -64,7 +64,7 @@ pub struct Session {
     pub expiry_interval_s: u32,
     /// Its subscriptions as nodes of the tree of filters, ascending.
     pub subscriptions: Vec<NodeId>,
-    /// The groups it shares subscriptions in, if any.
+    /// The groups it shares subscriptions in, ascending, if any.
     pub shared: Option<Box<Vec<GroupId>>>,
     /// QoS 1 and 2 state, if any.
     pub flights: Option<Box<Flights>>,
@@ -156,6 +156,27 @@ impl Session {
     pub fn forget_subscription(&mut self, node: NodeId) {
         if let Ok(position) = self.subscriptions.binary_search(&node) {
             self.subscriptions.remove(position);
+        }
+    }
+
+    /// Notes that it is a member of `group`.
+    pub fn note_group(&mut self, group: GroupId) {
+        let groups = self.shared.get_or_insert_default();
+        if let Err(position) = groups.binary_search(&group) {
+            groups.insert(position, group);
+        }
+    }
+
+    /// Forgets that it is a member of `group`.
+    pub fn forget_group(&mut self, group: GroupId) {
+        let Some(groups) = &mut self.shared else {
+            return;
+        };
+        if let Ok(position) = groups.binary_search(&group) {
+            groups.remove(position);
+        }
+        if groups.is_empty() {
+            self.shared = None;
         }
     }
 }

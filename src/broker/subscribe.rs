@@ -3,7 +3,7 @@
 
 use super::cause::Cause;
 use super::client;
-use super::key::{GroupId, SessionId};
+use super::key::SessionId;
 use super::publish::Sender;
 use super::replay;
 use super::state::State;
@@ -161,7 +161,7 @@ fn add(
     if let Some(name) = filter.share_name() {
         let (group, is_new) = state.subscriptions.join(name, filter, subscription);
         if is_new {
-            session.shared.get_or_insert_default().push(group);
+            session.note_group(group);
         }
         return None;
     }
@@ -225,7 +225,7 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
         };
         let was_member = state.subscriptions.leave(group, id);
         if let Some(session) = state.sessions.get_mut(id).filter(|_| was_member) {
-            leave_group(&mut session.shared, group);
+            session.forget_group(group);
         }
         return was_member;
     }
@@ -238,14 +238,6 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
     }
     replay::cancel(node, id, state);
     true
-}
-
-fn leave_group(shared: &mut Option<Box<Vec<GroupId>>>, group: GroupId) {
-    let Some(groups) = shared else { return };
-    groups.retain(|other| *other != group);
-    if groups.is_empty() {
-        *shared = None;
-    }
 }
 
 /// Sends SUBACK or UNSUBACK: one code a filter, in order [MQTT-3.8.4-5] [MQTT5-3.8.4-6].

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   plain:  tree of filters → [ subscription of ann, of bob, … ]     every one gets a copy
-//!   shared: tree of filters → [ group, … ] → members                 one of them gets it
+//!   shared: tree of filters → { name: group, … } → members           one of them gets it
 //! ```
 
 use super::key::{GroupId, SessionId};
@@ -12,8 +12,9 @@ use crate::message::QoS;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 use crate::topic::tree::{NodeId, Tree};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
+use std::rc::Rc;
 
 /// What a subscription asks for, packed: a broker holds millions of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ pub enum Reach {
 #[derive(Debug)]
 pub struct Group {
     /// The ShareName.
-    name: Box<str>,
+    name: Rc<str>,
     /// The filter's node in the shared tree.
     node: NodeId,
     /// Never empty.
@@ -169,7 +170,8 @@ pub struct Subscribed {
 #[derive(Default)]
 pub struct Subscriptions {
     plain: Tree<Subscribers>,
-    shared: Tree<Vec<GroupId>>,
+    /// At each filter its groups, by ShareName.
+    shared: Tree<BTreeMap<Rc<str>, GroupId>>,
     groups: HashMap<GroupId, Group>,
     /// The key of the group made last. A queued message may outlive its group: keys are not reused.
     last_group: u32,
@@ -271,22 +273,30 @@ impl Subscriptions {
         filter: &TopicFilter<'_>,
         subscription: Subscription,
     ) -> (GroupId, bool) {
-        let (node, here) = self.shared.get_or_insert_with(filter.filter(), Vec::new);
-        let groups = &mut self.groups;
-        let is_named =
-            |group: &GroupId| groups.get(group).is_some_and(|group| &*group.name == name);
-        let group = here.iter().copied().find(is_named).unwrap_or_else(|| {
+        let (node, here) = self
+            .shared
+            .get_or_insert_with(filter.filter(), BTreeMap::new);
+        let group = here.get(name).copied().unwrap_or_else(|| {
             self.last_group = self.last_group.wrapping_add(1);
             let group = GroupId::from_index(self.last_group as usize);
-            here.push(group);
+            let name: Rc<str> = name.into();
+            here.insert(Rc::clone(&name), group);
+            let members = Vec::new();
+            self.groups.insert(
+                group,
+                Group {
+                    name,
+                    node,
+                    members,
+                    next: 0,
+                },
+            );
             group
         });
-        let Group { members, .. } = groups.entry(group).or_insert_with(|| Group {
-            name: name.into(),
-            node,
-            members: Vec::new(),
-            next: 0,
-        });
+        let Some(Group { members, .. }) = self.groups.get_mut(&group) else {
+            debug_assert!(false, "a filter names a group that is none");
+            return (group, false);
+        };
         let is_new = match members
             .iter_mut()
             .find(|m| m.session == subscription.session)
@@ -307,12 +317,7 @@ impl Subscriptions {
     /// The group `name` of `filter`, if it has members.
     pub fn find_group(&self, name: &str, filter: &TopicFilter<'_>) -> Option<GroupId> {
         let here = self.shared.get(self.shared.find(filter.filter())?)?;
-        let is_named = |group: &GroupId| {
-            self.groups
-                .get(group)
-                .is_some_and(|group| &*group.name == name)
-        };
-        here.iter().copied().find(is_named)
+        here.get(name).copied()
     }
 
     /// Removes `session` from a group; whether it was a member.
@@ -328,10 +333,10 @@ impl Subscriptions {
         group.next -= usize::from(position < group.next);
         self.count -= 1;
         if group.members.is_empty() {
-            let node = group.node;
+            let (node, name) = (group.node, Rc::clone(&group.name));
             self.groups.remove(&group_id);
             if let Some(here) = self.shared.get_mut(node) {
-                here.retain(|other| *other != group_id);
+                here.remove(&name);
                 if here.is_empty() {
                     self.shared.remove(node);
                 }
@@ -383,7 +388,7 @@ impl Subscriptions {
         });
         if !self.shared.is_empty() {
             self.shared
-                .for_each_match(name, |_, here| groups.extend_from_slice(here));
+                .for_each_match(name, |_, here| groups.extend(here.values()));
         }
     }
 
