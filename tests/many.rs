@@ -107,3 +107,23 @@ fn one_filter_may_have_very_many_subscribers() {
     assert_eq!(t.broker.sizes().subscriptions, 0);
     t.silence();
 }
+
+#[test]
+fn very_many_subscriptions_may_go_before_their_retained_messages_come() {
+    let filters: Vec<_> = (0..MANY).map(|number| format!("a/{number}")).collect();
+    let (subscribes, unsubscribes) = packets(&filters);
+    let mut t = Table::new();
+    let (ann, bob) = (t.client(V5, "ann"), t.client(V5, "bob"));
+    t.sends(bob, publish("a/7", "x").retain());
+    let mut bytes = subscribes.bytes(V5);
+    bytes.extend(subscribes.bytes(V5));
+    bytes.extend(unsubscribes.bytes(V5));
+    bytes.extend(subscribe(3, "a/7", 0).bytes(V5));
+    t.sends_bytes(ann, &bytes);
+    t.gets(ann, suback(1, &vec![1; MANY]));
+    t.gets(ann, suback(1, &vec![1; MANY]));
+    t.gets(ann, unsuback(2, &vec![0; MANY]));
+    t.gets(ann, suback(3, &[0]));
+    t.gets(ann, publish("a/7", "x").retain());
+    t.silence();
+}

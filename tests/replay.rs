@@ -344,3 +344,43 @@ fn an_expired_message_is_not_sent_however_late_its_turn_comes() {
     assert_eq!(topics(&heard), BTreeSet::from(["r/1", "r/2"])); // [MQTT5-3.3.2-5]
     t.silence();
 }
+
+#[test]
+fn subscribing_again_brings_all_of_them_again() {
+    for version in EVERY {
+        let (mut t, ann, bob, heard) = midway(version, 0);
+        t.sends(bob, publish("r/0", "newer").retain());
+        t.sends(ann, subscribe(2, "r/#", 1));
+        t.gets(ann, publish("r/0", "newer"));
+        t.gets(ann, suback(2, &[1]));
+        let heard = goes_on(&mut t, ann, version, &heard);
+        // [MQTT-3.8.4-3] [MQTT5-3.8.4-4]
+        assert_eq!((heard.len(), topics(&heard).len()), (50, 50));
+        let newer = heard.iter().find(|message| message.topic == "r/0").unwrap();
+        assert_eq!(newer.payload, "newer");
+        t.silence();
+    }
+}
+
+#[test]
+fn subscribing_again_at_once_brings_what_was_retained_in_between() {
+    for version in EVERY {
+        let mut t = Table::new();
+        let ann = t.client(version, "ann");
+        t.sends(ann, publish("b", "x").retain());
+        // All in one read, before any turn that could send retained messages.
+        let packets = [
+            subscribe(1, "+", 0),
+            publish("a", "x").retain(),
+            subscribe(2, "+", 0),
+        ];
+        let bytes = packets.iter().flat_map(|packet| packet.bytes(version));
+        t.sends_bytes(ann, &bytes.collect::<Vec<_>>());
+        t.gets(ann, suback(1, &[0]));
+        t.gets(ann, publish("a", "x"));
+        t.gets(ann, suback(2, &[0]));
+        // [MQTT-3.8.4-3] [MQTT5-3.8.4-4]
+        t.gets_all(ann, ["a", "b"].map(|topic| publish(topic, "x").retain()));
+        t.silence();
+    }
+}

@@ -15,23 +15,29 @@ use crate::topic::filter::TopicFilter;
 use crate::topic::tree::{NodeId, Walk};
 use std::num::NonZeroU32;
 
-/// Owes `session` the retained messages of its subscription at `node`.
+/// Owes `session` the retained messages of its subscription at `node`. If it is owed them already,
+/// what was sent of them is owed again [MQTT-3.8.4-3] [MQTT5-3.8.4-4]; what waits is sent once.
 pub fn request(node: NodeId, session: SessionId, state: &mut State) {
-    if state.retained.len() == 0 || !state.subscriptions.set_replay_due(node, session, true) {
+    let State {
+        sessions,
+        retained,
+        replaying,
+        ..
+    } = state;
+    if retained.len() == 0 {
         return;
     }
-    let before = state.retained.sequence();
-    let Some(owed) = state.sessions.get_mut(session) else {
+    let Some(owed) = sessions.get_mut(session) else {
         return;
     };
     if owed.replays.is_none() {
-        state.replaying.push(session);
+        replaying.push(session);
     }
     let replays = owed.replays.get_or_insert_default();
-    replays.pending.push_back(PendingReplay {
-        subscription: node,
-        before,
-    });
+    if let Some(walk) = replays.interrupt(node) {
+        retained.end_walk(walk);
+    }
+    replays.pending.insert(node, retained.sequence());
 }
 
 /// The subscription at `node` is gone, and what it was owed with it.
@@ -48,15 +54,9 @@ pub fn cancel(node: NodeId, session: SessionId, state: &mut State) {
     let Some(replays) = &mut owed.replays else {
         return;
     };
-    replays
-        .pending
-        .retain(|pending| pending.subscription != node);
-    if let Some((current, walk)) = replays.current.take() {
-        if current.subscription == node {
-            retained.end_walk(walk);
-        } else {
-            replays.current = Some((current, walk));
-        }
+    replays.pending.remove(&node);
+    if let Some(walk) = replays.interrupt(node) {
+        retained.end_walk(walk);
     }
     if replays.pending.is_empty() && replays.current.is_none() {
         owed.replays = None;
@@ -125,9 +125,6 @@ fn serve_one(id: SessionId, state: &mut State, now: Now) -> Served {
         };
         if is_over {
             state.retained.end_walk(walk);
-            state
-                .subscriptions
-                .set_replay_due(due.subscription, id, false);
             continue;
         }
         if let Some(replays) = state.sessions.get_mut(id).and_then(|s| s.replays.as_mut()) {
@@ -144,7 +141,11 @@ fn next_replay(id: SessionId, state: &mut State) -> Option<(PendingReplay, Walk)
         return Some(current);
     }
     loop {
-        let due = replays.pending.pop_front()?;
+        let (subscription, before) = replays.pending.pop_first()?;
+        let due = PendingReplay {
+            subscription,
+            before,
+        };
         let mut text = String::new();
         state.subscriptions.filter_text(due.subscription, &mut text);
         if let Ok(filter) = TopicFilter::new(&text) {

@@ -8,7 +8,7 @@ use crate::time::Mono;
 use crate::topic::tree::{NodeId, Walk};
 use hashbrown::HashTable;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU16;
 use std::rc::Rc;
@@ -35,7 +35,7 @@ pub struct WillMessage {
     pub message_expiry_interval_s: Option<u32>,
 }
 
-/// Retained messages that a new subscription is still owed.
+/// Retained messages that a subscription is being sent.
 #[derive(Debug)]
 pub struct PendingReplay {
     /// The subscription, by its node in the tree of filters.
@@ -44,13 +44,22 @@ pub struct PendingReplay {
     pub before: u64,
 }
 
-/// The retained messages a session is owed, oldest subscription first.
+/// The retained messages a session is owed.
 #[derive(Debug, Default)]
 pub struct Replays {
-    /// Subscriptions whose turn has not come.
-    pub pending: VecDeque<PendingReplay>,
+    /// Subscriptions whose turn has not come, each with its [`PendingReplay::before`]. A map, for
+    /// there may be as many of them as one packet subscribes to, or unsubscribes from.
+    pub pending: BTreeMap<NodeId, u64>,
     /// The one being served, and where in the retained tree it has come to.
     pub current: Option<(PendingReplay, Walk)>,
+}
+
+impl Replays {
+    /// Stops serving the subscription at `node`, if it is the one being served.
+    pub fn interrupt(&mut self, node: NodeId) -> Option<Walk> {
+        let is_current = |(current, _): &mut (PendingReplay, Walk)| current.subscription == node;
+        self.current.take_if(is_current).map(|(_, walk)| walk)
+    }
 }
 
 /// One Session.

@@ -26,7 +26,6 @@ impl Terms {
     const QOS: u8 = 0b0011;
     const NO_LOCAL: u8 = 0b0100;
     const RETAIN_AS_PUBLISHED: u8 = 0b1000;
-    const REPLAY_DUE: u8 = 0b1_0000;
 
     /// Maximum QoS.
     pub fn qos(self) -> QoS {
@@ -93,11 +92,6 @@ impl Subscribers {
     fn position(&self, session: SessionId) -> Result<usize, usize> {
         self.as_slice()
             .binary_search_by_key(&session, |subscription| subscription.session)
-    }
-
-    fn get_mut(&mut self, session: SessionId) -> Option<&mut Subscription> {
-        let position = self.position(session).ok()?;
-        self.as_mut_slice().get_mut(position)
     }
 
     fn insert(&mut self, position: usize, subscription: Subscription) {
@@ -199,10 +193,7 @@ impl Subscriptions {
         match subscribers.position(subscription.session) {
             Ok(position) => {
                 if let Some(slot) = subscribers.as_mut_slice().get_mut(position) {
-                    // A replay that is due stays due.
-                    let due = slot.terms.bits & Terms::REPLAY_DUE;
                     *slot = subscription;
-                    slot.terms.bits |= due;
                 }
             }
             Err(position) => {
@@ -220,22 +211,6 @@ impl Subscriptions {
         subscribers
             .as_slice()
             .get(subscribers.position(session).ok()?)
-    }
-
-    /// Marks the retained messages for this subscription as due, or no longer; `false` if they
-    /// were so already.
-    pub fn set_replay_due(&mut self, node: NodeId, session: SessionId, due: bool) -> bool {
-        let subscribers = self.plain.get_mut(node);
-        let Some(subscription) = subscribers.and_then(|found| found.get_mut(session)) else {
-            return false;
-        };
-        let before = subscription.terms.bits;
-        if due {
-            subscription.terms.bits |= Terms::REPLAY_DUE;
-        } else {
-            subscription.terms.bits &= !Terms::REPLAY_DUE;
-        }
-        before != subscription.terms.bits
     }
 
     /// Appends the text of the filter at `node`.
