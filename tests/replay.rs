@@ -6,6 +6,7 @@ use midge::broker::key::ConnId;
 use midge::codec::dialect::ProtocolVersion;
 use midge::codec::frame::Frame;
 use midge::codec::packet::Packet;
+use midge::codec::subscribe::{RetainHandling, SubscriptionOptions};
 use midge::limits;
 use std::collections::BTreeSet;
 use table::*;
@@ -381,6 +382,46 @@ fn subscribing_again_at_once_brings_what_was_retained_in_between() {
         t.gets(ann, suback(2, &[0]));
         // [MQTT-3.8.4-3] [MQTT5-3.8.4-4]
         t.gets_all(ann, ["a", "b"].map(|topic| publish(topic, "x").retain()));
+        t.silence();
+    }
+}
+
+#[test]
+fn subscribing_again_for_no_retained_messages_lets_it_go_on() {
+    let (mut t, ann, _, first) = midway(V5, 0);
+    let lower = |handling| SubscriptionOptions {
+        retain_handling: handling,
+        ..options(0)
+    };
+    t.sends(
+        ann,
+        subscribe_with(2, "r/#", lower(RetainHandling::SendIfNew)),
+    );
+    t.gets(ann, suback(2, &[0])); // [MQTT5-3.3.1-10]
+    // The rest has the new QoS, for which no window need be free.
+    let heard = hears_all(&mut t, ann, V5);
+    assert_eq!((heard.len(), topics(&heard).len()), (45, 45));
+    assert!(heard.iter().all(|message| message.id == 0));
+    t.sends(
+        ann,
+        subscribe_with(3, "r/#", lower(RetainHandling::DoNotSend)),
+    );
+    t.gets(ann, suback(3, &[0])); // [MQTT5-3.3.1-11]
+    assert_eq!(goes_on(&mut t, ann, V5, &first), []);
+    t.silence();
+}
+
+#[test]
+fn a_replay_at_qos_0_does_not_wait_for_the_window() {
+    for version in EVERY {
+        let (mut t, ann, bob, heard) = midway(version, 0);
+        t.sends(bob, publish("0/a", "x").retain());
+        t.sends(ann, unsubscribe(2, &["r/#"]));
+        t.gets(ann, unsuback(2, &[0]));
+        t.sends(ann, subscribe(3, "0/#", 0));
+        t.gets(ann, suback(3, &[0]));
+        t.gets(ann, publish("0/a", "x").retain()); // [MQTT-3.3.1-6] [MQTT5-3.3.1-9]
+        assert_eq!(goes_on(&mut t, ann, version, &heard), []);
         t.silence();
     }
 }

@@ -173,7 +173,8 @@ pub fn reach(
     if can_wait { Reach::Behind } else { Reach::Lost }
 }
 
-fn window_has_room(session: &Session, client: &Client) -> bool {
+/// Whether the in-flight window has room for one more message [MQTT5-3.3.4-9].
+pub fn window_has_room(session: &Session, client: &Client) -> bool {
     session
         .flights
         .as_ref()
@@ -211,7 +212,7 @@ fn note_dropping(session: &mut Session) {
 }
 
 impl Line<'_> {
-    /// Whether the in-flight window has room for one more message [MQTT5-3.3.4-9].
+    /// Whether the in-flight window has room for one more message.
     pub fn has_room(&self) -> bool {
         window_has_room(self.session, self.client)
     }

@@ -6,7 +6,7 @@ use super::deliver::{self, Receiver};
 use super::key::SessionId;
 use super::session::{PendingReplay, Replays, Session};
 use super::state::State;
-use super::subscriptions::Subscription;
+use super::subscriptions::{Subscription, Subscriptions};
 use crate::config::Config;
 use crate::limits;
 use crate::message::QoS;
@@ -75,19 +75,31 @@ pub fn forget(replays: Option<Box<Replays>>, session: SessionId, state: &mut Sta
 
 /// Whether any session could be sent some of what it is owed now.
 pub fn is_any_ready(state: &State) -> bool {
-    state.replaying.iter().any(|session| {
-        let session = state.sessions.get(*session);
-        session.is_some_and(|session| is_ready(session, &state.clients))
+    state.replaying.iter().any(|id| {
+        let session = state.sessions.get(*id);
+        session.is_some_and(|session| {
+            let qos = qos_owed(*id, session, &state.subscriptions);
+            is_ready(session, qos, &state.clients)
+        })
     })
 }
 
-/// Whether a session keeps up. An absent one is served too: into its queue, as far as that goes.
-fn is_ready(session: &Session, clients: &Clients) -> bool {
-    let flights = session.flights.as_deref();
+/// The QoS of the subscription whose turn it is.
+fn qos_owed(id: SessionId, session: &Session, subscriptions: &Subscriptions) -> QoS {
+    let replays = session.replays.as_ref();
+    let node = replays.and_then(|replays| replays.next_subscription());
+    let subscription = node.and_then(|node| subscriptions.get(node, id));
+    subscription.map_or(QoS::AtMostOnce, |subscription| subscription.terms.qos())
+}
+
+/// Whether a session keeps up with messages of up to this QoS. An absent one is served too: into
+/// its queue, as far as that goes.
+fn is_ready(session: &Session, qos: QoS, clients: &Clients) -> bool {
     let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
         return true;
     };
-    let has_room = flights.is_none_or(|flights| flights.window_used() < client.window);
+    // The window is not for QoS 0 [MQTT5 §4.9].
+    let has_room = qos == QoS::AtMostOnce || deliver::window_has_room(session, client);
     has_room && client.output.bytes() < limits::REPLAY_BELOW_BYTES
 }
 
@@ -172,7 +184,7 @@ fn send_some(
         if session.conn.is_none() && !can_wait(session, subscription, &state.config) {
             return true;
         }
-        if *steps == 0 || !is_ready(session, &state.clients) {
+        if *steps == 0 || !is_ready(session, subscription.terms.qos(), &state.clients) {
             return false;
         }
         let Some(message) = state.retained.step(walk, steps, before, now.mono) else {

@@ -55,6 +55,15 @@ pub struct Replays {
 }
 
 impl Replays {
+    /// The subscription that is served next.
+    pub fn next_subscription(&self) -> Option<NodeId> {
+        let current = self
+            .current
+            .as_ref()
+            .map(|(current, _)| current.subscription);
+        current.or_else(|| self.pending.first_key_value().map(|(node, _)| *node))
+    }
+
     /// Stops serving the subscription at `node`, if it is the one being served.
     pub fn interrupt(&mut self, node: NodeId) -> Option<Walk> {
         let is_current = |(current, _): &mut (PendingReplay, Walk)| current.subscription == node;
