@@ -43,7 +43,10 @@ pub const WRITE_QUEUE_BYTES_MAX: usize = 1 << 20;
 pub const REPLAY_BELOW_BYTES: usize = 64 << 10;
 
 /// Nodes of the retained tree one session's replay may visit in one turn.
-pub const REPLAY_STEPS_PER_TURN: usize = 1000;
+pub const REPLAY_STEPS_PER_SESSION_PER_TURN: usize = 1000;
+
+/// Nodes of the retained tree that all replays together may visit in one turn.
+pub const REPLAY_STEPS_PER_TURN: usize = 8 * REPLAY_STEPS_PER_SESSION_PER_TURN;
 
 /// Nodes of the retained tree one turn may look at for expired messages.
 pub const SWEEP_STEPS_PER_TURN: u32 = 1000;

@@ -2,6 +2,7 @@
 //! exactly once, whatever happens on the way.
 
 mod table;
+use midge::broker::client::Peer;
 use midge::broker::key::ConnId;
 use midge::codec::dialect::ProtocolVersion;
 use midge::codec::frame::Frame;
@@ -109,13 +110,13 @@ fn a_hundred_thousand_come_in_many_turns_and_others_are_served_between_them() {
     while is_busy(&t) {
         t.broker.tick(now);
         let part = publishes(&takes(&mut t, ann), V311);
-        assert!(part.len() <= limits::REPLAY_STEPS_PER_TURN);
+        assert!(part.len() <= limits::REPLAY_STEPS_PER_SESSION_PER_TURN);
         heard.extend(part);
         turns += 1;
         t.broker.received(bob, &ping, now);
         assert_eq!(takes(&mut t, bob), pingresp().bytes(V311));
     }
-    assert!(turns >= COUNT / limits::REPLAY_STEPS_PER_TURN);
+    assert!(turns >= COUNT / limits::REPLAY_STEPS_PER_SESSION_PER_TURN);
     assert_eq!(heard.len(), COUNT); // [MQTT-3.3.1-6] [MQTT5-3.3.1-9]
     assert_eq!(topics(&heard).len(), COUNT);
     assert!(
@@ -155,6 +156,65 @@ fn more_than_window_and_queue_hold_come_all_the_same() {
         assert_eq!(topics(&heard).len(), COUNT);
         assert_eq!(t.broker.stats().dropped_queue_full, 0);
     }
+}
+
+#[test]
+fn many_who_subscribe_at_once_are_served_by_turns() {
+    const CLIENTS: usize = 50;
+    const COUNT: usize = 2000;
+    let mut t = Table::new();
+    retains(&mut t, COUNT, 0);
+    let now = t.now();
+    let conns: Vec<_> = (100..100 + CLIENTS).map(ConnId::from_index).collect();
+    for (number, conn) in conns.iter().enumerate() {
+        let address = ([127, 0, 0, 1], 4000).into();
+        t.broker.opened(
+            *conn,
+            Peer {
+                address,
+                port: 1883,
+            },
+            now,
+        );
+        let mut bytes = connect(&format!("client {number}")).bytes(V311);
+        bytes.extend(subscribe(1, "#", 0).bytes(V311));
+        t.broker.received(*conn, &bytes, now);
+    }
+    let mut heard = vec![0; CLIENTS];
+    while is_busy(&t) {
+        t.broker.tick(now);
+        let before: usize = heard.iter().sum();
+        for (conn, count) in conns.iter().zip(&mut heard) {
+            *count += publishes(&takes(&mut t, *conn), V311).len();
+        }
+        assert!(heard.iter().sum::<usize>() - before <= limits::REPLAY_STEPS_PER_TURN);
+        // Nobody is ahead of another by more than a turn.
+        let spread = heard.iter().max().unwrap() - heard.iter().min().unwrap();
+        assert!(spread <= limits::REPLAY_STEPS_PER_SESSION_PER_TURN);
+    }
+    assert_eq!(heard, [COUNT; CLIENTS]);
+}
+
+#[test]
+fn filters_that_match_nothing_take_their_turns_too() {
+    const COUNT: usize = 50_000;
+    let mut t = Table::new();
+    retains(&mut t, 1, 0);
+    let ann = t.client(V311, "ann");
+    let (ann, now) = (t.conn(ann), t.now());
+    let filters = (1..COUNT).map(|number| format!("none/{number}"));
+    let packet = filters.fold(subscribe(1, "r/0", 0), |packet, filter| {
+        packet.and(&filter, 0)
+    });
+    t.broker.received(ann, &packet.bytes(V311), now);
+    let (mut heard, mut turns) = (Vec::new(), 0);
+    while is_busy(&t) {
+        t.broker.tick(now);
+        heard.extend(publishes(&takes(&mut t, ann), V311));
+        turns += 1;
+    }
+    assert_eq!(heard.len(), 1);
+    assert!(turns >= COUNT / limits::REPLAY_STEPS_PER_SESSION_PER_TURN);
 }
 
 /// A replay that has come as far as its receiver's window of 5, with 45 of 50 still to come.

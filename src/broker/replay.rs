@@ -103,16 +103,29 @@ fn is_ready(session: &Session, qos: QoS, clients: &Clients) -> bool {
     has_room && client.output.bytes() < limits::REPLAY_BELOW_BYTES
 }
 
-/// Serves every session that keeps up for one turn.
+/// Serves the sessions that keep up for one turn. Those that it has no steps left for come first in
+/// the next one.
 pub fn serve(state: &mut State, now: Now) {
-    let sessions = std::mem::take(&mut state.replaying);
-    for session in sessions {
-        if serve_one(session, state, now) == Served::Partly {
-            state.replaying.push(session);
-        } else if let Some(session) = state.sessions.get_mut(session) {
+    let mut turn = std::mem::take(&mut state.replaying);
+    let mut left = limits::REPLAY_STEPS_PER_TURN;
+    let mut served = 0;
+    for session in &turn {
+        if left == 0 {
+            break;
+        }
+        let mut steps = left.min(limits::REPLAY_STEPS_PER_SESSION_PER_TURN);
+        left -= steps;
+        if serve_one(*session, &mut steps, state, now) == Served::Partly {
+            state.replaying.push(*session);
+        } else if let Some(session) = state.sessions.get_mut(*session) {
             session.replays = None;
         }
+        left += steps;
+        served += 1;
     }
+    turn.drain(..served);
+    turn.append(&mut state.replaying);
+    state.replaying = turn;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +134,7 @@ enum Served {
     Wholly,
 }
 
-fn serve_one(id: SessionId, state: &mut State, now: Now) -> Served {
-    let mut steps = limits::REPLAY_STEPS_PER_TURN;
+fn serve_one(id: SessionId, steps: &mut usize, state: &mut State, now: Now) -> Served {
     loop {
         let Some((due, mut walk)) = next_replay(id, state) else {
             return Served::Wholly;
@@ -132,11 +144,13 @@ fn serve_one(id: SessionId, state: &mut State, now: Now) -> Served {
             None => true,
             Some(subscription) => {
                 let before = due.before;
-                send_some(&subscription, &mut walk, &mut steps, before, state, now)
+                send_some(&subscription, &mut walk, steps, before, state, now)
             }
         };
         if is_over {
             state.retained.end_walk(walk);
+            // A walk that met no node has taken its time, too.
+            *steps = steps.saturating_sub(1);
             continue;
         }
         if let Some(replays) = state.sessions.get_mut(id).and_then(|s| s.replays.as_mut()) {
