@@ -1,6 +1,6 @@
 //! SUBSCRIBE and SUBACK [MQTT §3.8, §3.9] [MQTT5 §3.8, §3.9]: what is granted, what is refused and
-//! how, what a second SUBSCRIBE to the same filter changes, and the Subscription Options of 5.0.
-//! Retained messages have a file of their own, as have shared and overlapping subscriptions.
+//! how, what a second SUBSCRIBE to the same filter changes. No Local has a file of its own, as have retained
+//! messages, shared and overlapping subscriptions.
 
 mod table;
 use midge::broker::Sizes;
@@ -408,70 +408,6 @@ fn no_reason_string_makes_a_suback_too_large_for_its_client() {
     let bob = t.connects(V5, connect("bob").with(quiet));
     t.sends(bob, subscribe(1, "a#", 0));
     t.gets(bob, suback(1, &[0x8f])); // [MQTT5-3.1.2-29]
-    t.silence();
-}
-
-#[test]
-fn no_local_keeps_a_client_s_own_messages_from_it() {
-    let mut t = Table::new();
-    let (ann, bob) = (t.client(V5, "ann"), t.client(V5, "bob"));
-    t.sends(ann, subscribe_with(1, "a", no_local(1)));
-    t.gets(ann, suback(1, &[1]));
-    t.sends(ann, publish("a", "own").qos1(1));
-    t.gets(ann, puback(1)); // [MQTT5-3.8.3-3]
-    t.silence();
-    t.sends(bob, publish("a", "bob's"));
-    t.gets(ann, publish("a", "bob's"));
-    t.sends(ann, subscribe(2, "a", 1));
-    t.gets(ann, suback(2, &[1]));
-    t.sends(ann, publish("a", "own"));
-    t.gets(ann, publish("a", "own"));
-    t.silence();
-}
-
-#[test]
-fn no_local_goes_by_client_identifier_over_reconnects() {
-    let mut t = Table::new();
-    let ann = t.connects(V5, connect("ann").lasting(1000));
-    t.sends(ann, subscribe_with(1, "a", no_local(1)));
-    t.gets(ann, suback(1, &[1]));
-    t.leaves(ann);
-    let ann = t.connects(V5, connect("ann").lasting(1000));
-    t.sends(ann, publish("a", "own"));
-    t.silence(); // [MQTT5-3.8.3-3]
-    // Nor does one that was retained before, whatever connection it came by,
-    t.sends(ann, publish("a", "kept").retain());
-    t.sends(ann, subscribe_with(2, "a", no_local(1)));
-    t.gets(ann, suback(2, &[1]));
-    t.silence();
-    // nor its Will, published while its session waits.
-    let will = connect("ann").lasting(1000).will("a", "gone", 1, true);
-    t.drops(ann);
-    let ann = t.connects(V5, will);
-    let bob = t.client(V5, "bob");
-    t.sends(bob, subscribe(1, "a", 0));
-    t.gets(bob, suback(1, &[0]));
-    t.gets(bob, publish("a", "kept").retain());
-    t.drops(ann);
-    t.gets(bob, publish("a", "gone"));
-    let ann = t.connects(V5, connect("ann").lasting(1000));
-    t.sends(bob, publish("a", "bob's"));
-    t.gets(bob, publish("a", "bob's"));
-    t.gets(ann, publish("a", "bob's"));
-    t.silence();
-}
-
-#[test]
-fn no_local_on_a_shared_subscription_is_a_protocol_error() {
-    let mut t = Table::new();
-    let (ann, bob) = (t.client(V5, "ann"), t.client(V5, "bob"));
-    t.sends(ann, subscribe_with(1, "$share/g/a", no_local(1)));
-    t.is_refused(
-        ann,
-        ReasonCode::ProtocolError, // [MQTT5-3.8.3-4]
-        "No Local is set on a shared subscription",
-    );
-    t.open(bob);
     t.silence();
 }
 
