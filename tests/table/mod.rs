@@ -15,6 +15,8 @@
 //! method that lets the broker act also checks its bookkeeping.
 #![allow(dead_code)]
 
+pub mod raw;
+
 use midge::broker::client::Peer;
 use midge::broker::key::ConnId;
 use midge::broker::{Broker, Closed};
@@ -313,6 +315,55 @@ impl Table {
         self.sends(seat, disconnect());
         assert!(self.chair(seat).is_closed);
         self.free_closed(seat);
+    }
+
+    /// The broker has closed this connection over a rule that its client broke: 5.0 hears the
+    /// Reason Code and why, 3.x nothing.
+    #[track_caller]
+    pub fn ended(&mut self, seat: Seat, code: ReasonCode, sentence: &str) {
+        if self.chair(seat).version.has_server_disconnect() {
+            self.gets(seat, disconnect().reason(code).because(sentence));
+        }
+        self.closed(seat);
+    }
+
+    /// The broker has refused this CONNECT and closed: 5.0 hears the Reason Code and why, 3.x the
+    /// return code that says it, if there is one.
+    #[track_caller]
+    pub fn refused(&mut self, seat: Seat, code: ReasonCode, sentence: &str) {
+        let says_so =
+            self.chair(seat).version.has_reason_codes() || code.connect_return_code() != 3;
+        if says_so {
+            self.gets(seat, refusal(false, code).because(sentence));
+        }
+        self.closed(seat);
+    }
+
+    /// A connection of a client of this version that has sent nothing yet.
+    pub fn opens_as(&mut self, version: ProtocolVersion) -> Seat {
+        let seat = self.opens();
+        self.chair(seat).version = version;
+        seat
+    }
+
+    /// A new connection that sends these bytes, to be answered in this version.
+    pub fn says_bytes(&mut self, version: ProtocolVersion, bytes: &[u8]) -> Seat {
+        let seat = self.opens_as(version);
+        self.sends_bytes(seat, bytes);
+        seat
+    }
+
+    /// The broker is told to stop.
+    pub fn shuts_down(&mut self) {
+        self.settle();
+        self.broker.shut_down(self.now);
+        self.settle();
+    }
+
+    /// Time passes and the broker is not run in it, as if its process were suspended.
+    pub fn sleeps_ms(&mut self, millis: u64) {
+        self.settle();
+        self.set_time(self.now.mono.plus_ms(millis));
     }
 
     fn free_closed(&mut self, seat: Seat) {
