@@ -2,6 +2,7 @@
 //! what CONNACK tells have files of their own.
 
 mod table;
+use midge::codec::property::Property;
 use midge::codec::reason::ReasonCode;
 use table::raw::{connect_as, connect_with, string};
 use table::*;
@@ -191,6 +192,53 @@ fn passwords_and_will_payloads_may_hold_any_bytes() {
         t.drops(ann);
         t.gets(bob, publish("gone", b"\0\xff\xfe"));
     }
+}
+
+#[test]
+fn a_refusal_is_no_longer_than_the_client_takes() {
+    let mut t = Table::with(|config| config.allow_anonymous = false);
+    let sentence = "clients without a username are not let in";
+    // Fixed header, flags, Reason Code, Property Length, then the Reason String with its head.
+    let whole = 5 + 3 + u32::try_from(sentence.len()).unwrap();
+    for (bytes, expected) in [
+        (
+            whole,
+            Some(refusal(false, ReasonCode::NotAuthorized).because(sentence)),
+        ),
+        // [MQTT5-3.2.2-19] [MQTT5-3.2.2-20]: nor is there ever a User Property in it
+        (whole - 1, Some(refusal(false, ReasonCode::NotAuthorized))),
+        (10, Some(refusal(false, ReasonCode::NotAuthorized))),
+        (5, Some(refusal(false, ReasonCode::NotAuthorized))),
+        (4, None), // [MQTT5-3.1.2-24]
+        (1, None),
+    ] {
+        let maximum = Property::MaximumPacketSize(bytes.try_into().unwrap());
+        let ann = t.says_connect(V5, connect("ann").with(maximum));
+        if let Some(expected) = expected {
+            t.gets(ann, expected);
+        }
+        t.closed(ann);
+    }
+}
+
+#[test]
+fn a_client_that_takes_no_connack_is_not_let_in() {
+    let mut t = Table::new();
+    let maximum = |bytes: u32| Property::MaximumPacketSize(bytes.try_into().unwrap());
+    let bob = t.client(V5, "ann");
+    for bytes in [15, 5] {
+        let ann = t.says_connect(V5, connect("ann").with(maximum(bytes)));
+        // [MQTT5-3.1.2-24]
+        t.gets(ann, refusal(false, ReasonCode::PacketTooLarge));
+        t.closed(ann);
+    }
+    let ann = t.says_connect(V5, connect("ann").with(maximum(4)));
+    t.closed(ann);
+    t.silence();
+    t.open(bob);
+    let ann = t.says_connect(V5, connect("ann").with(maximum(16)));
+    t.gets(ann, connack5(false));
+    t.ended(bob, ReasonCode::SessionTakenOver, "session taken over");
 }
 
 #[test]

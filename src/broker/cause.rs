@@ -57,6 +57,8 @@ pub enum Cause {
     NoClientIdentifier,
     /// A 3.x client asks for a longer Keep Alive than is allowed, which it cannot be told.
     KeepAliveTooLong(u16),
+    /// The client takes no packet as long as the CONNACK it needs.
+    ConnAckTooLarge,
     /// The policy does not let it in.
     Refused(Refusal),
     /// A Topic Name that is none.
@@ -105,6 +107,7 @@ impl Cause {
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
             Self::Decode(error) => error.reason_code(),
             Self::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
+            Self::ConnAckTooLarge => ReasonCode::PacketTooLarge,
             Self::NoClientIdentifier | Self::KeepAliveTooLong(_) => {
                 ReasonCode::ClientIdentifierNotValid
             }
@@ -206,6 +209,9 @@ impl fmt::Display for Cause {
             }
             Self::KeepAliveTooLong(maximum) => {
                 write!(f, "Keep Alive must be between 1 and {maximum} seconds here")
+            }
+            Self::ConnAckTooLarge => {
+                f.write_str("the Maximum Packet Size is too small for CONNACK")
             }
             Self::Refused(Refusal::Anonymous) => {
                 f.write_str("clients without a username are not let in")

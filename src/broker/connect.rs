@@ -14,7 +14,6 @@ use crate::codec::dialect::ProtocolVersion;
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
 use crate::config::Config;
-use crate::limits;
 use crate::message::{Identity, QoS};
 use crate::time::{Mono, Now};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -52,6 +51,18 @@ pub fn connect(
         .as_ref()
         .map(|will| will::keep(will, state))
         .transpose()?;
+    let mut properties = Vec::new();
+    if packet.version.has_properties() {
+        tell(&identity, &told, &state.config, &mut properties);
+    }
+    let connack = ConnAck {
+        session_present: false,
+        reason: ReasonCode::Success,
+        properties: Properties::trusted(&properties),
+    };
+    if !fits(&connack, conn, state) {
+        return Err(Cause::ConnAckTooLarge); // [MQTT5-3.1.2-24]
+    }
 
     let resumed = displace(&identity.client_identifier, packet.clean_start, state, now);
     let expiry_interval_s = session_expiry(packet);
@@ -73,7 +84,11 @@ pub fn connect(
     }
     open(conn, id, packet, keep_alive_s, state);
     log_connected(conn, packet, keep_alive_s, &identity, state);
-    acknowledge(conn, &identity, is_resumed, &told, state);
+    let connack = ConnAck {
+        session_present: is_resumed,
+        ..connack
+    };
+    acknowledge(conn, &identity, &connack, state);
     if let Some(mut line) = state.line(id).filter(|_| is_resumed) {
         line.resume(now);
     }
@@ -186,9 +201,6 @@ fn open(conn: ConnId, id: SessionId, packet: &Connect<'_>, keep_alive_s: u16, st
         return;
     };
     let properties = &packet.properties;
-    let asked = properties
-        .maximum_packet_size()
-        .map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
     let window = NonZeroU16::new(config.max_inflight_messages).unwrap_or(NonZeroU16::MAX);
     client.stage = Stage::Active(id);
     client.bridge = packet.bridge;
@@ -196,7 +208,7 @@ fn open(conn: ConnId, id: SessionId, packet: &Connect<'_>, keep_alive_s: u16, st
     client.window = window
         .min(properties.receive_maximum().unwrap_or(NonZeroU16::MAX))
         .get();
-    client.maximum_packet_size = asked.min(config.packet_bytes_max());
+    client.maximum_packet_size = client.maximum_packet_size.min(config.packet_bytes_max());
     client.topic_alias_maximum = properties
         .topic_alias_maximum()
         .unwrap_or(0)
@@ -242,38 +254,30 @@ fn log_connected(
     }
 }
 
+/// Whether the client takes a packet as long as this one.
+fn fits(connack: &ConnAck<'_>, conn: ConnId, state: &State) -> bool {
+    let Some(client) = state.clients.get(conn) else {
+        return false;
+    };
+    let mut bytes = Vec::new();
+    connack.encode(client.version, &mut bytes);
+    bytes.len() <= client.maximum_packet_size as usize
+}
+
 /// Sends a CONNACK that lets the client in.
-fn acknowledge(
-    conn: ConnId,
-    identity: &Identity,
-    session_present: bool,
-    told: &Told,
-    state: &mut State,
-) {
+fn acknowledge(conn: ConnId, identity: &Identity, connack: &ConnAck<'_>, state: &mut State) {
     let State {
-        clients,
-        effects,
-        config,
-        ..
+        clients, effects, ..
     } = state;
     let Some(client) = clients.get_mut(conn) else {
         return;
     };
     let version = client.version;
-    let mut properties = Vec::new();
-    if version.has_properties() {
-        tell(identity, told, config, &mut properties);
-    }
     log::debug!(
         "Sending CONNACK to {} ({}, 0)",
         identity.client_identifier,
-        u8::from(session_present)
+        u8::from(connack.session_present)
     );
-    let connack = ConnAck {
-        session_present,
-        reason: ReasonCode::Success,
-        properties: Properties::trusted(&properties),
-    };
     client::send(client, conn, effects, |out| connack.encode(version, out));
 }
 
@@ -303,14 +307,8 @@ fn tell(identity: &Identity, told: &Told, config: &Config, out: &mut Vec<u8>) {
 }
 
 /// Sends a CONNACK that refuses, where the version has one for this cause [MQTT-3.2.2-4]
-/// [MQTT5-3.1.4-2].
+/// [MQTT5-3.1.4-2], in the length that the client takes.
 pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut State) {
-    let State {
-        clients, effects, ..
-    } = state;
-    let Some(client) = clients.get_mut(conn) else {
-        return;
-    };
     let reason = cause.reason();
     let sayable = matches!(
         reason,
@@ -324,13 +322,27 @@ pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut
     if !version.has_reason_codes() && !sayable {
         return;
     }
+    if let Some(client) = state.clients.get_mut(conn) {
+        client.version = version;
+    }
     let mut properties = Vec::new();
     let sentence = cause.to_string();
     Property::ReasonString(super::clip(&sentence)).encode(&mut properties);
-    let connack = ConnAck {
+    let mut connack = ConnAck {
         session_present: false, // [MQTT-3.2.2-4] [MQTT5-3.2.2-6]
         reason,
         properties: Properties::trusted(&properties),
     };
-    client::send(client, conn, effects, |out| connack.encode(version, out));
+    if !fits(&connack, conn, state) {
+        connack.properties = Properties::default(); // [MQTT5-3.2.2-19]
+    }
+    if !fits(&connack, conn, state) {
+        return; // [MQTT5-3.1.2-24]
+    }
+    let State {
+        clients, effects, ..
+    } = state;
+    if let Some(client) = clients.get_mut(conn) {
+        client::send(client, conn, effects, |out| connack.encode(version, out));
+    }
 }

@@ -45,6 +45,7 @@ use publish::Sender;
 use state::State;
 use stats::Stats;
 use std::io;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use timers::{Timer, TimerKey};
 
@@ -253,6 +254,9 @@ impl Broker {
             Ok(Packet::Connect(packet)) => {
                 if let Some(client) = self.state.clients.get_mut(conn) {
                     client.version = packet.version;
+                    let asked = packet.properties.maximum_packet_size();
+                    client.maximum_packet_size =
+                        asked.map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
                 }
                 connect::connect(conn, &packet, &mut self.state, now)
             }
