@@ -142,6 +142,9 @@ fn clients_without_a_username_are_refused_if_so_set() {
         let sentence = "clients without a username are not let in";
         let ann = t.says_connect(version, connect("ann"));
         t.refused(ann, ReasonCode::NotAuthorized, sentence);
+        // An empty one is none.
+        let bob = t.says_connect(version, connect("bob").user(""));
+        t.refused(bob, ReasonCode::NotAuthorized, sentence);
         t.connects(version, connect("cat").user("cat"));
         t.connects(version, connect("dan").user("dan").pass(b"\x00\xff"));
         t.connects(version, connect("eve").user("eve").pass(b""));

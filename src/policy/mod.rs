@@ -34,8 +34,9 @@ impl Policy {
     /// Why not.
     pub fn admit(&self, identity: &Identity, password: Option<&[u8]>) -> Result<(), Refusal> {
         let _ = password;
-        match identity.username {
-            None if !self.allow_anonymous => Err(Refusal::Anonymous),
+        match identity.username.as_deref() {
+            // Choice: an empty username is none, as with mosquitto.
+            None | Some("") if !self.allow_anonymous => Err(Refusal::Anonymous),
             _ => Ok(()),
         }
     }
