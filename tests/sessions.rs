@@ -320,6 +320,32 @@ fn a_session_expires_at_its_time_and_not_before() {
 }
 
 #[test]
+fn a_session_that_expired_while_nobody_looked_is_gone() {
+    let mut t = Table::new();
+    let bob = t.client(V5, "bob");
+    t.sends(bob, subscribe(1, "gone", 0));
+    t.gets(bob, suback(1, &[0]));
+    let will = connect("ann")
+        .lasting(10)
+        .will("gone", "ann", 0, false)
+        .will_with(Property::WillDelayInterval(5));
+    let ann = t.connects(V5, will.clone());
+    t.drops(ann);
+    let ann = t.opens_as(V5);
+    t.sleeps_ms(10_000);
+    t.sends(ann, will.clone());
+    t.gets(ann, connack5(false)); // [MQTT5-4.1.0-2]
+    t.gets(bob, publish("gone", "ann")); // [MQTT5-3.1.2-8]
+    t.drops(ann);
+    let ann = t.opens_as(V5);
+    t.sleeps_ms(5000);
+    t.sends(ann, will);
+    t.gets(ann, connack5(true));
+    t.gets(bob, publish("gone", "ann")); // [MQTT5-3.1.2-8]
+    t.silence();
+}
+
+#[test]
 fn the_interval_zero_or_none_ends_a_session_at_once() {
     for packet in [connect("ann").durable(), connect("ann").lasting(0)] {
         let mut t = Table::new();

@@ -3,7 +3,7 @@
 
 use super::cause::Cause;
 use super::client::{self, Stage};
-use super::disconnect::{close_connection, end_session};
+use super::disconnect::{close_connection, end_session, session_due};
 use super::key::{ConnId, SessionId};
 use super::session::{NEVER_EXPIRES, Session};
 use super::state::{Chance, State};
@@ -176,6 +176,9 @@ fn displace(
     state: &mut State,
     now: Now,
 ) -> Option<SessionId> {
+    let old = state.sessions.find(client_identifier)?;
+    // Packets are read before timers fire: it may be past its end [MQTT5-4.1.0-2].
+    session_due(old, state, now);
     let old = state.sessions.find(client_identifier)?;
     if let Some(conn) = state.sessions.get(old)?.conn {
         close_connection(conn, Cause::SessionTakenOver, state, now);

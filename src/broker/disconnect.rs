@@ -152,7 +152,7 @@ fn arm(id: SessionId, state: &mut State) {
     timers.arm(TimerKey::Session(id), at, &mut session.timer_at);
 }
 
-/// The timer of an absent session has fired.
+/// Does what is due of an absent session, and arms its timer for what comes next.
 pub fn session_due(id: SessionId, state: &mut State, now: Now) {
     let Some(session) = state.sessions.get_mut(id) else {
         return;
