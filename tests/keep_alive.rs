@@ -147,6 +147,30 @@ fn bytes_of_a_short_packet_that_does_not_end_are_silence() {
 }
 
 #[test]
+fn a_long_packet_that_comes_slowly_is_none() {
+    for version in EVERY {
+        let mut t = Table::new();
+        let bob = t.client(version, "bob");
+        t.sends(bob, subscribe(1, "tea", 0));
+        t.gets(bob, suback(1, &[0]));
+        let ann = with_keep_alive(&mut t, version, 4);
+        let long = publish("tea", "x".repeat(20_000));
+        let bytes = long.bytes(version);
+        // Slow from its first byte, and the end of it not slower than the Keep Alive bears.
+        let (slow, end) = bytes.split_at(bytes.len() - 1001);
+        for chunk in slow.chunks(100) {
+            t.sends_bytes(ann, chunk);
+            t.passes(5).silence();
+            t.open(ann);
+        }
+        t.sends_bytes(ann, end);
+        t.gets(bob, long);
+        t.passes(6);
+        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+    }
+}
+
+#[test]
 fn a_long_packet_that_stops_coming_is() {
     for version in EVERY {
         let mut t = Table::new();
