@@ -68,7 +68,7 @@ fn no_local_on_a_shared_subscription_is_a_protocol_error() {
     let mut t = Table::new();
     let (ann, bob) = (t.client(V5, "ann"), t.client(V5, "bob"));
     t.sends(ann, subscribe_with(1, "$share/g/a", no_local(1)));
-    t.is_refused(
+    t.cut_off(
         ann,
         ReasonCode::ProtocolError, // [MQTT5-3.8.3-4]
         "No Local is set on a shared subscription",

@@ -172,7 +172,7 @@ fn subscription_identifier_zero_is_refused() {
     let mut t = Table::new();
     let (ann, bob) = (t.client(V5, "ann"), t.client(V5, "bob"));
     t.sends(ann, subscribe(1, "a", 0).with(identifier(0)));
-    t.is_refused(
+    t.cut_off(
         ann,
         ReasonCode::ProtocolError, // [MQTT5 §3.8.2.1.2]
         "packet has the property Subscription Identifier with a value it may not have",
@@ -180,7 +180,7 @@ fn subscription_identifier_zero_is_refused() {
     t.open(bob);
     let twice = subscribe(1, "a", 0).with(identifier(1)).with(identifier(2));
     t.sends(bob, twice);
-    t.is_refused(
+    t.cut_off(
         bob,
         ReasonCode::ProtocolError,
         "packet has the property Subscription Identifier twice",
@@ -348,7 +348,7 @@ fn a_malformed_subscribe_ends_its_connection_and_no_other() {
             let mut t = Table::new();
             let (ann, bob) = (t.client(version, "ann"), t.client(version, "bob"));
             t.sends_bytes(ann, &raw_subscribe(version, payload));
-            t.is_refused(ann, reason, sentence);
+            t.cut_off(ann, reason, sentence);
             t.sends(bob, pingreq());
             t.gets(bob, pingresp());
             assert_eq!(subscriptions(&t), 0);
@@ -363,7 +363,7 @@ fn a_malformed_subscribe_ends_its_connection_and_no_other() {
             let mut bytes = raw_subscribe(version, b"\0\x01a\0");
             bytes[0] = first;
             t.sends_bytes(ann, &bytes);
-            t.is_refused(ann, ReasonCode::MalformedPacket, flags); // [MQTT-3.8.1-1] [MQTT5-3.8.1-1]
+            t.cut_off(ann, ReasonCode::MalformedPacket, flags); // [MQTT-3.8.1-1] [MQTT5-3.8.1-1]
             t.open(bob);
             t.silence();
         }
@@ -387,7 +387,7 @@ fn options_that_do_not_exist_are_refused() {
         let mut t = Table::new();
         let ann = t.client(V5, "ann");
         t.sends_bytes(ann, &raw_subscribe(V5, &[0, 1, b'a', bits]));
-        t.is_refused(ann, reason, sentence);
+        t.cut_off(ann, reason, sentence);
         t.silence();
     }
     // 3.1.1 has only the QoS in that byte.
@@ -480,7 +480,7 @@ fn a_packet_that_ends_its_connection_subscribes_to_nothing() {
                 V31 | V311 => packet.and("b#", 1),                // [MQTT-4.8.0-1]
             },
         );
-        t.is_refused(
+        t.cut_off(
             ann,
             ReasonCode::ProtocolError,
             "No Local is set on a shared subscription",

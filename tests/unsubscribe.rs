@@ -183,7 +183,7 @@ fn a_malformed_unsubscribe_ends_its_connection_and_no_other() {
             let mut t = Table::new();
             let (ann, bob) = (t.client(version, "ann"), t.client(version, "bob"));
             t.sends_bytes(ann, &raw_unsubscribe(version, payload));
-            t.is_refused(ann, reason, sentence);
+            t.cut_off(ann, reason, sentence);
             t.open(bob);
             t.silence();
         }
@@ -197,7 +197,7 @@ fn a_malformed_unsubscribe_ends_its_connection_and_no_other() {
             bytes[0] = first;
             t.sends_bytes(ann, &bytes);
             let sentence = "UNSUBSCRIBE has flags in its first byte that it may not have";
-            t.is_refused(ann, ReasonCode::MalformedPacket, sentence); // [MQTT-3.10.1-1] [MQTT5-3.10.1-1]
+            t.cut_off(ann, ReasonCode::MalformedPacket, sentence); // [MQTT-3.10.1-1] [MQTT5-3.10.1-1]
             t.open(bob);
             t.silence();
         }

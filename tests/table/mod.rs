@@ -269,11 +269,12 @@ impl Table {
         self.free_closed(seat);
     }
 
-    /// The broker ends this connection: 5.0 is told why in a DISCONNECT, 3.x is told nothing.
+    /// The broker closes this connection for a mistake of its client: 5.0 is told this, 3.x
+    /// nothing.
     #[track_caller]
-    pub fn is_refused(&mut self, seat: Seat, reason: ReasonCode, sentence: &str) {
-        if self.chair(seat).version == V5 {
-            self.gets(seat, disconnect().reason(reason).because(sentence));
+    pub fn cut_off(&mut self, seat: Seat, code: ReasonCode, sentence: &str) {
+        if self.chair(seat).version.has_server_disconnect() {
+            self.gets(seat, disconnect().reason(code).because(sentence));
         }
         self.closed(seat);
     }
@@ -753,7 +754,7 @@ impl Say {
         let What::Publish { qos, id, .. } = &mut self.what else {
             panic!("no PUBLISH")
         };
-        (*qos, *id) = (level, identifier);
+        (*qos, *id) = (level, if level == 0 { 0 } else { identifier });
         self
     }
 
