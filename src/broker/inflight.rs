@@ -6,8 +6,9 @@
 //!                                        → (2) PUBREC → PUBREL → PUBCOMP → gone
 //! ```
 //!
-//! Flights stay in the order they were first sent in, which is the order they are sent in again
-//! after a reconnect [MQTT-4.6.0-1] [MQTT5-4.6.0-1]. Nothing here writes to a socket.
+//! Flights that await PUBCOMP stand in front, in the order of their PUBRECs; the others stay in the
+//! order they were first sent in. Both are sent again in that order after a reconnect
+//! [MQTT-4.6.0-1] [MQTT-4.6.0-4] [MQTT5-4.6.0-1] [MQTT5-4.6.0-4]. Nothing here writes to a socket.
 
 use super::key::GroupId;
 use crate::message::{Message, PacketIdentifier, QoS};
@@ -116,7 +117,7 @@ impl Flights {
         self.queue.len()
     }
 
-    /// Flights, oldest first.
+    /// Flights, in the order they are sent again in.
     pub fn in_flight(&self) -> &VecDeque<Flight> {
         &self.in_flight
     }
@@ -162,7 +163,7 @@ impl Flights {
         });
     }
 
-    /// Flights, oldest first, to be marked as sent.
+    /// Flights, in the order they are sent again in, to be marked as sent.
     pub fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
         self.in_flight.iter_mut()
     }
@@ -235,19 +236,37 @@ impl Flights {
         let Some(position) = self.position(packet_identifier) else {
             return Acked::Unknown;
         };
-        let Some(flight) = self.in_flight.get_mut(position) else {
-            return Acked::Unknown;
-        };
-        match flight.awaits {
-            Awaits::PubAck => return Acked::Wrong,
-            Awaits::PubRec if refused => self.land(position),
-            Awaits::PubRec => {
-                flight.awaits = Awaits::PubComp;
-                flight.delivery = None;
-            }
-            Awaits::PubComp => {}
+        match self.in_flight.get(position).map(|flight| flight.awaits) {
+            None => return Acked::Unknown,
+            Some(Awaits::PubAck) => return Acked::Wrong,
+            Some(Awaits::PubRec) if refused => self.land(position),
+            Some(Awaits::PubRec) => self.note_received(position),
+            Some(Awaits::PubComp) => {}
         }
         Acked::Taken
+    }
+
+    /// The flight at `position` awaits PUBCOMP from now on, behind all others that do. It counts
+    /// as sent, even if its PUBREC came before it was sent again: its PUBREL is.
+    fn note_received(&mut self, position: usize) {
+        let Some(mut flight) = self.in_flight.remove(position) else {
+            return;
+        };
+        if !std::mem::replace(&mut flight.sent, true) {
+            self.note_resent();
+        }
+        flight.awaits = Awaits::PubComp;
+        flight.delivery = None;
+        let behind = self.awaiting_pubcomp();
+        self.in_flight.insert(behind, flight);
+    }
+
+    /// How many flights, all in front, await PUBCOMP.
+    fn awaiting_pubcomp(&self) -> usize {
+        self.in_flight
+            .iter()
+            .take_while(|flight| flight.awaits == Awaits::PubComp)
+            .count()
     }
 
     /// Whether the QoS 2 PUBLISH with this Packet Identifier was taken and not yet released.
@@ -312,6 +331,12 @@ impl Flights {
         identifiers.dedup();
         if identifiers.len() != self.in_flight.len() {
             return Err(String::from("a Packet Identifier is in flight twice"));
+        }
+        let mut behind = self.in_flight.iter().skip(self.awaiting_pubcomp());
+        if behind.any(|flight| flight.awaits == Awaits::PubComp) {
+            return Err(String::from(
+                "a flight awaits PUBCOMP behind one that does not",
+            ));
         }
         if !self.received.is_sorted_by(|a, b| a < b) {
             return Err(String::from("held Packet Identifiers are out of order"));
