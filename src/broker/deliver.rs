@@ -388,7 +388,7 @@ impl Line<'_> {
         head: &Head<'_>,
         now: Now,
     ) -> bool {
-        let layout = Layout::new(publication, head, self.client, now);
+        let layout = Layout::fitting(publication, head, self.client, now);
         if layout.packet_bytes > u64::from(self.client.maximum_packet_size) {
             self.stats.dropped_oversize += 1;
             return false;
@@ -498,7 +498,23 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(publication: &Publication<'_>, head: &Head<'_>, client: &Client, now: Now) -> Self {
+    /// With the Topic Alias there is for the topic, unless that makes the packet too large.
+    fn fitting(publication: &Publication<'_>, head: &Head<'_>, client: &Client, now: Now) -> Self {
+        let alias = Alias::of(publication.topic, client);
+        let layout = Self::new(publication, head, alias, client, now);
+        if alias != Alias::None && layout.packet_bytes > u64::from(client.maximum_packet_size) {
+            return Self::new(publication, head, Alias::None, client, now);
+        }
+        layout
+    }
+
+    fn new(
+        publication: &Publication<'_>,
+        head: &Head<'_>,
+        alias: Alias,
+        client: &Client,
+        now: Now,
+    ) -> Self {
         let has_properties = client.version.has_properties();
         let identifier_bytes = if head.packet_identifier.is_some() {
             2
@@ -506,7 +522,7 @@ impl Layout {
             0
         };
         let mut layout = Self {
-            alias: Alias::None,
+            alias,
             expiry_s: None,
             has_properties,
             properties_bytes: 0,
@@ -514,7 +530,6 @@ impl Layout {
             packet_bytes: 0,
         };
         if has_properties {
-            layout.alias = Alias::of(publication.topic, client);
             layout.expiry_s = publication.remaining_s(now.mono);
             layout.properties_bytes = layout.own_bytes(head) + publication.properties.len() as u64;
             let bytes = u32::try_from(layout.properties_bytes).unwrap_or(u32::MAX);
