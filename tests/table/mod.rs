@@ -233,6 +233,28 @@ impl Table {
         look(Packet::decode(&frame, version).expect("the broker sends what decodes"))
     }
 
+    /// Looks at the packet a client hears next, a QoS 1 or 2 PUBLISH or PUBREL, and says how it is
+    /// answered; `None` if it hears nothing.
+    #[track_caller]
+    pub fn next_answer(&mut self, seat: Seat, look: impl FnOnce(&Packet<'_>)) -> Option<Say> {
+        let version = self.chair(seat).version;
+        let bytes = self.next(seat)?;
+        let frame = Frame::cut(&bytes, limits::PACKET_BYTES_MAX).unwrap()?;
+        let packet = Packet::decode(&frame, version).expect("the broker sends what decodes");
+        look(&packet);
+        Some(match packet {
+            Packet::Publish(packet) => match (packet.qos, packet.packet_identifier) {
+                (QoS::AtLeastOnce, Some(id)) => puback(id.get()),
+                (QoS::ExactlyOnce, Some(id)) => pubrec(id.get()),
+                other => panic!("{other:?} has no answer"),
+            },
+            Packet::Ack(packet) if packet.kind == AckKind::PubRel => {
+                pubcomp(packet.packet_identifier.get())
+            }
+            other => panic!("{other:?} has no answer"),
+        })
+    }
+
     /// A client hears nothing more for now.
     #[track_caller]
     pub fn nothing(&mut self, seat: Seat) {
