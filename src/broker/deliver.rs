@@ -3,7 +3,7 @@
 
 use super::client::{self, Client, Clients};
 use super::effects::Effects;
-use super::inflight::{Awaits, Delivery, SubscriptionIdentifiers};
+use super::inflight::{Awaits, Delivery, Flights, SubscriptionIdentifiers};
 use super::key::{ConnId, GroupId, SessionId};
 use super::session::{Session, Sessions};
 use super::state::State;
@@ -123,6 +123,7 @@ impl Tables<'_> {
                     session,
                     self.config,
                     self.stats,
+                    now,
                 );
             }
             return;
@@ -146,6 +147,7 @@ impl Tables<'_> {
                 line.session,
                 self.config,
                 line.stats,
+                now,
             );
         }
     }
@@ -181,8 +183,19 @@ pub fn window_has_room(session: &Session, client: &Client) -> bool {
         .is_none_or(|flights| flights.window_used() < client.window)
 }
 
-/// Queues a QoS 1 or 2 message, or drops it if `max_queued_messages` wait already.
-fn enqueue(delivery: Delivery, session: &mut Session, config: &Config, stats: &mut Stats) {
+/// Queues a QoS 1 or 2 message, or drops it if `max_queued_messages` wait already that have not
+/// expired [MQTT5-3.3.2-5].
+fn enqueue(
+    delivery: Delivery,
+    session: &mut Session,
+    config: &Config,
+    stats: &mut Stats,
+    now: Now,
+) {
+    if !queue_has_room(session, config) {
+        let flights = session.flights.get_or_insert_default();
+        stats.dropped_expired += flights.drop_expired(now.mono) as u64;
+    }
     if queue_has_room(session, config) {
         session.flights.get_or_insert_default().enqueue(delivery);
     } else {

@@ -12,6 +12,7 @@
 
 use super::key::GroupId;
 use crate::message::{Message, PacketIdentifier, QoS};
+use crate::time::Mono;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -100,6 +101,8 @@ pub enum Acked {
 pub struct Flights {
     in_flight: VecDeque<Flight>,
     queue: VecDeque<Delivery>,
+    /// No message in `queue` expires before this.
+    queue_expires_at: Mono,
     /// Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released, ascending.
     received: Vec<PacketIdentifier>,
     /// Flights sent on the present connection whose place in the window is not free again.
@@ -136,7 +139,25 @@ impl Flights {
 
     /// Adds a message behind all others that wait.
     pub fn enqueue(&mut self, delivery: Delivery) {
+        self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
         self.queue.push_back(delivery);
+    }
+
+    /// Forgets the messages waiting whose time is over; how many. Looks at them only if there can
+    /// be one.
+    pub fn drop_expired(&mut self, now: Mono) -> usize {
+        if now < self.queue_expires_at {
+            return 0;
+        }
+        let before = self.queue.len();
+        self.queue
+            .retain(|delivery| delivery.message.expires_at() > now);
+        let expiries = self
+            .queue
+            .iter()
+            .map(|delivery| delivery.message.expires_at());
+        self.queue_expires_at = expiries.min().unwrap_or(Mono::NEVER);
+        before - self.queue.len()
     }
 
     /// Takes the message that has waited longest.
