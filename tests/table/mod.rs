@@ -276,6 +276,12 @@ impl Table {
         }
     }
 
+    /// Bytes a client has heard and not looked at.
+    pub fn heard_bytes(&mut self, seat: Seat) -> usize {
+        self.settle();
+        self.chair(seat).heard.len()
+    }
+
     /// Forgets what a client has heard so far.
     pub fn ignores(&mut self, seat: Seat) {
         self.settle();
