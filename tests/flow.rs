@@ -130,6 +130,34 @@ fn a_window_of_0_or_65535_sends_everything_at_once() {
 }
 
 #[test]
+fn all_65535_identifiers_may_be_in_flight() {
+    let wide = |config: &mut Config| {
+        (config.max_inflight_messages, config.max_queued_messages) = (0, 0);
+    };
+    let (mut t, ann, bob) = ann_and_bob(V311, wide);
+    t.drops(bob);
+    let packets = publish("tea", "hot").qos1(1).bytes(V311).repeat(65_537);
+    t.sends_bytes(ann, &packets);
+    t.ignores(ann);
+    for _ in 0..2 {
+        let bob = comes(&mut t, V311);
+        assert_eq!(t.heard_bytes(bob), 65_535 * packets.len() / 65_537);
+        t.ignores(bob);
+        t.drops(bob);
+    }
+    let bob = comes(&mut t, V311);
+    t.ignores(bob);
+    for id in [40_000, 40_000, 1] {
+        t.sends(bob, puback(id));
+        if id != 1 {
+            // The one identifier that is free.
+            t.gets(bob, publish("tea", "hot").qos1(id)); // [MQTT-2.3.1-4]
+        }
+        t.silence();
+    }
+}
+
+#[test]
 fn receive_maximum_narrows_the_window() {
     for (asked, window) in [(1, 1), (3, 3), (20, 20), (21, 20), (65_535, 20)] {
         for qos in [1, 2] {

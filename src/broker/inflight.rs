@@ -14,6 +14,7 @@ use super::key::GroupId;
 use crate::message::{Message, PacketIdentifier, QoS};
 use crate::time::Mono;
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 use std::rc::Rc;
 
 /// Subscription Identifiers one message goes out with [MQTT5-3.3.4-3].
@@ -120,21 +121,36 @@ impl Flights {
         self.queue.len()
     }
 
-    /// Flights, in the order they are sent again in.
-    pub fn in_flight(&self) -> &VecDeque<Flight> {
-        &self.in_flight
-    }
-
     /// Places of the window in use on the present connection.
     pub fn window_used(&self) -> u16 {
         self.window_used
     }
 
-    /// Whether a flight has this Packet Identifier.
-    pub fn is_in_use(&self, packet_identifier: PacketIdentifier) -> bool {
-        self.in_flight
+    /// The next Packet Identifier after `last`, around the end, that no flight has, and how many
+    /// behind it none has either. `None`: all are in use. It sorts those in use, and is to be asked
+    /// only when a run of free ones is used up.
+    pub fn free_after(&self, last: u16) -> Option<(PacketIdentifier, u16)> {
+        let first = last.wrapping_add(1);
+        let in_flight = self
+            .in_flight
             .iter()
-            .any(|flight| flight.packet_identifier == packet_identifier)
+            .map(|flight| flight.packet_identifier.get());
+        // By their distance from `first`; 0 is never free [MQTT-2.3.1-1] [MQTT5-2.2.1-3].
+        let mut in_use: Vec<u16> = in_flight
+            .chain([0])
+            .map(|identifier| identifier.wrapping_sub(first))
+            .collect();
+        in_use.sort_unstable();
+        let mut ahead = 0_u16;
+        for distance in in_use {
+            if distance > ahead {
+                let free = NonZeroU16::new(first.wrapping_add(ahead))?;
+                return Some((free, distance - ahead - 1));
+            }
+            ahead = ahead.checked_add(1)?;
+        }
+        let free = NonZeroU16::new(first.wrapping_add(ahead))?;
+        Some((free, u16::MAX - ahead))
     }
 
     /// Adds a message behind all others that wait.
@@ -189,9 +205,10 @@ impl Flights {
         self.in_flight.iter_mut()
     }
 
-    /// The oldest flight that was not sent on the present connection yet.
+    /// The oldest flight that was not sent on the present connection yet. All that were stand
+    /// before it.
     pub fn next_unsent(&mut self) -> Option<&mut Flight> {
-        self.in_flight.iter_mut().find(|flight| !flight.sent)
+        self.in_flight.get_mut(usize::from(self.window_used))
     }
 
     /// Counts one more place of the window as used: an unsent flight has been sent again.
@@ -342,6 +359,9 @@ impl Flights {
                 "{sent} flights sent, window says {}",
                 self.window_used
             ));
+        }
+        if self.in_flight.iter().skip(sent).any(|flight| flight.sent) {
+            return Err(String::from("a flight sent stands behind one that is not"));
         }
         let mut identifiers: Vec<_> = self
             .in_flight

@@ -98,6 +98,8 @@ pub struct Session {
     pub timer_at: Mono,
     /// The Packet Identifier given out last.
     pub last_packet_identifier: u16,
+    /// How many after that one are known to be free.
+    pub free_packet_identifiers: u16,
     /// Whether messages to it have been dropped since its queue was last empty (said once).
     pub dropping: bool,
 }
@@ -118,6 +120,7 @@ impl Session {
             ends_at: Mono::NEVER,
             timer_at: Mono::NEVER,
             last_packet_identifier: 0,
+            free_packet_identifiers: 0,
             dropping: false,
         }
     }
@@ -130,16 +133,17 @@ impl Session {
     /// A Packet Identifier that no flight has [MQTT-2.3.1-2] [MQTT5-2.2.1-3]. `None`: all 65,535
     /// are in flight.
     pub fn next_packet_identifier(&mut self) -> Option<PacketIdentifier> {
-        let flights = self.flights.as_deref();
-        let in_flight = flights.map_or(0, |flights| flights.in_flight().len());
-        for _ in 0..=in_flight {
-            self.last_packet_identifier = self.last_packet_identifier.checked_add(1).unwrap_or(1);
-            let candidate = NonZeroU16::new(self.last_packet_identifier)?;
-            if flights.is_none_or(|flights| !flights.is_in_use(candidate)) {
-                return Some(candidate);
-            }
+        if let Some(left) = self.free_packet_identifiers.checked_sub(1) {
+            self.free_packet_identifiers = left;
+            self.last_packet_identifier = self.last_packet_identifier.checked_add(1)?;
+            return NonZeroU16::new(self.last_packet_identifier);
         }
-        None
+        let none = Flights::default();
+        let flights = self.flights.as_deref().unwrap_or(&none);
+        let (first, more) = flights.free_after(self.last_packet_identifier)?;
+        self.free_packet_identifiers = more;
+        self.last_packet_identifier = first.get();
+        Some(first)
     }
 
     /// Gives back what `flights` held if nothing is left in it.
