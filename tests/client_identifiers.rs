@@ -48,7 +48,7 @@ fn client_identifiers_of_every_form_are_taken() {
             let mut t = Table::new();
             let ann = t.connects(version, connect(name).durable()); // [MQTT-3.1.3-5] [MQTT5-3.1.3-5]
             let bob = t.connects(version, connect(name).durable());
-            t.ended(ann, ReasonCode::SessionTakenOver, "session taken over");
+            t.cut_off(ann, ReasonCode::SessionTakenOver, "session taken over");
             t.sends(bob, pingreq());
             t.gets(bob, pingresp());
         }

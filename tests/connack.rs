@@ -103,7 +103,7 @@ fn a_publish_above_the_maximum_qos_ends_the_connection() {
             }
             t.sends(ann, publish("tea", "hot").qos(qos, 9));
             let sentence = format!("QoS {qos} is above the maximum here");
-            t.ended(ann, ReasonCode::QoSNotSupported, &sentence); // [MQTT5-3.2.2-11]
+            t.cut_off(ann, ReasonCode::QoSNotSupported, &sentence); // [MQTT5-3.2.2-11]
             t.silence();
         }
     }
@@ -139,7 +139,7 @@ fn that_nothing_is_retained_is_told_and_kept() {
         t.gets(bob, suback(1, &[0]));
         t.sends(ann, publish("tea", "hot").retain());
         let sentence = "retained messages are turned off here";
-        t.ended(ann, ReasonCode::RetainNotSupported, sentence); // [MQTT5-3.2.2-14]
+        t.cut_off(ann, ReasonCode::RetainNotSupported, sentence); // [MQTT5-3.2.2-14]
         let cat = t.says_connect(version, connect("cat").will("gone", "cat", 0, true));
         t.refused(cat, ReasonCode::RetainNotSupported, sentence); // [MQTT5-3.2.2-13]
         t.connects(version, connect("dan").will("gone", "dan", 0, false));
@@ -165,7 +165,7 @@ fn a_topic_alias_above_the_maximum_ends_the_connection() {
         } else {
             let sentence = format!("Topic Alias {alias} is above the maximum of {maximum}");
             // [MQTT5-3.2.2-17] [MQTT5-3.2.2-18]
-            t.ended(ann, ReasonCode::TopicAliasInvalid, &sentence);
+            t.cut_off(ann, ReasonCode::TopicAliasInvalid, &sentence);
         }
         t.silence();
     }
@@ -280,7 +280,7 @@ fn a_client_that_wants_no_reasons_gets_none_where_it_says() {
         assert_eq!(has_reason, is_told);
         // DISCONNECT may say why all the same.
         t.sends(ann, pingresp());
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::ProtocolError,
             "PINGRESP is for servers to send",
@@ -313,7 +313,7 @@ fn a_bound_on_packets_is_the_brokers_or_the_clients_whichever_is_less() {
         t.gets(bob, publish("tea/with/a/long/name", "x".repeat(70)));
         t.sends(ann, publish("tea/with/a/long/name", "x".repeat(90)));
         // [MQTT5-3.2.2-15]
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::PacketTooLarge,
             "packet is larger than allowed",

@@ -241,7 +241,7 @@ fn a_client_that_takes_no_connack_is_not_let_in() {
     t.open(bob);
     let ann = t.says_connect(V5, connect("ann").with(maximum(16)));
     t.gets(ann, connack5(false));
-    t.ended(bob, ReasonCode::SessionTakenOver, "session taken over");
+    t.cut_off(bob, ReasonCode::SessionTakenOver, "session taken over");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_second_connect_ends_the_connection() {
         t.gets(bob, suback(1, &[0]));
         t.sends(ann, connect("ann"));
         // [MQTT-3.1.0-2] [MQTT-4.8.0-1] [MQTT5-3.1.0-2] [MQTT5-3.2.0-2]: and no second CONNACK
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::ProtocolError,
             "a second CONNECT on one connection",
@@ -275,7 +275,7 @@ fn two_connects_in_one_go_are_one_too_many() {
         let ann = t.says_bytes(version, &bytes);
         assert_eq!(t.next(ann).unwrap()[0], 0x20);
         // [MQTT-3.1.0-2] [MQTT5-3.1.0-2] [MQTT5-3.2.0-2]
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::ProtocolError,
             "a second CONNECT on one connection",

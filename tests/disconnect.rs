@@ -80,7 +80,7 @@ fn disconnect_with_a_code_it_does_not_have() {
         t.sends_bytes(ann, &[0xe0, 1, code]);
         let sentence =
             format!("DISCONNECT has the Reason Code 0x{code:02x}, which it may not have");
-        t.ended(ann, ReasonCode::ProtocolError, &sentence); // [MQTT5-3.14.2-1]
+        t.cut_off(ann, ReasonCode::ProtocolError, &sentence); // [MQTT5-3.14.2-1]
         t.gets(bob, publish("gone", "ann"));
     }
 }
@@ -156,7 +156,7 @@ fn nothing_follows_a_disconnect_of_the_broker() {
     t.reads_again(ann);
     t.gets(ann, publish("tea", "1"));
     // [MQTT5-3.14.4-1]: the last it hears
-    t.ended(
+    t.cut_off(
         ann,
         ReasonCode::ProtocolError,
         "PINGRESP is for servers to send",
@@ -179,7 +179,7 @@ fn a_rule_broken_by_one_is_noticed_by_no_other() {
             t.sends(bob, puback(count + 1));
             t.sends_bytes(ann, &[0xd0, 0]);
             // [MQTT-4.8.0-1]
-            t.ended(
+            t.cut_off(
                 ann,
                 ReasonCode::ProtocolError,
                 "PINGRESP is for servers to send",

@@ -35,7 +35,7 @@ fn a_string_that_is_none_ends_the_connection() {
                 t.gets(bob, suback(1, &[0]));
                 t.sends_bytes(ann, &bytes);
                 // [MQTT-1.5.3-1] [MQTT-1.5.3-2] [MQTT5-1.5.4-1] [MQTT5-1.5.4-2] [MQTT5-4.13.1-1]
-                t.ended(ann, ReasonCode::MalformedPacket, sentence);
+                t.cut_off(ann, ReasonCode::MalformedPacket, sentence);
                 t.silence();
                 t.open(bob);
             }
@@ -53,7 +53,7 @@ fn both_halves_of_a_user_property_are_strings() {
             let mut t = Table::new();
             let ann = t.client(V5, "ann");
             t.sends_bytes(ann, &packet(0x30, &body));
-            t.ended(ann, ReasonCode::MalformedPacket, sentence); // [MQTT5-1.5.7-1]
+            t.cut_off(ann, ReasonCode::MalformedPacket, sentence); // [MQTT5-1.5.7-1]
         }
     }
 }
@@ -110,7 +110,7 @@ fn the_packet_identifier_zero_ends_the_connection() {
             t.sends_bytes(ann, &bytes);
             let sentence = format!("{name} has the Packet Identifier 0");
             // [MQTT-2.3.1-1] [MQTT5-2.2.1-3]
-            t.ended(ann, ReasonCode::ProtocolError, &sentence);
+            t.cut_off(ann, ReasonCode::ProtocolError, &sentence);
             t.silence();
             t.open(bob);
         }
@@ -228,7 +228,7 @@ fn no_properties_are_said_by_the_length_zero() {
     assert_eq!(t.next(ann).unwrap(), [0xb0, 4, 0, 2, 0, 0]);
     // [MQTT5-2.2.2-1]: and asked for.
     t.sends_bytes(ann, &packet(0x30, &string("tea")));
-    t.ended(
+    t.cut_off(
         ann,
         ReasonCode::MalformedPacket,
         "packet ends in the middle of a field",

@@ -25,7 +25,7 @@ fn one_and_a_half_keep_alives_to_the_millisecond() {
             t.open(ann);
             t.passes_ms(1);
             // [MQTT-3.1.2-24] [MQTT5-3.1.2-22] [MQTT5-3.2.2-22]
-            t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+            t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
             t.open(bob);
         }
     }
@@ -53,7 +53,7 @@ fn pingreq_is_answered() {
             assert_eq!(t.next(ann).unwrap(), [0xd0, 0]); // [MQTT-3.12.4-1] [MQTT5-3.12.4-1]
         }
         t.passes_ms(15_000);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -80,7 +80,7 @@ fn any_packet_breaks_the_silence() {
             t.passes_ms(14_999).silence();
             t.open(ann); // [MQTT-3.1.2-24] [MQTT5-3.1.2-22]
             t.passes_ms(1);
-            t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+            t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
         }
     }
 }
@@ -101,7 +101,7 @@ fn what_the_broker_sends_does_not() {
             t.gets(ann, publish("tea", "hot"));
         }
         t.passes(1);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -116,7 +116,7 @@ fn the_silence_begins_with_the_connect() {
         t.passes_ms(1_499).silence();
         t.open(ann);
         t.passes_ms(1);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -128,7 +128,7 @@ fn the_wait_for_connect_is_over_with_it() {
         t.passes(31).silence();
         t.open(ann);
         t.passes(59);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -142,7 +142,7 @@ fn bytes_of_a_short_packet_that_does_not_end_are_silence() {
             t.sends_bytes(ann, &[*byte]);
             t.passes(1);
         }
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT); // [MQTT-3.1.2-24] [MQTT5-3.1.2-22]
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT); // [MQTT-3.1.2-24] [MQTT5-3.1.2-22]
     }
 }
 
@@ -166,7 +166,7 @@ fn a_long_packet_that_comes_slowly_is_none() {
         t.sends_bytes(ann, end);
         t.gets(bob, long);
         t.passes(6);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -180,7 +180,7 @@ fn a_long_packet_that_stops_coming_is() {
         t.passes_ms(14_999);
         t.open(ann);
         t.passes_ms(1);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -197,7 +197,7 @@ fn a_longer_keep_alive_than_allowed_is_shortened_in_5() {
         t.gets(ann, expected);
         t.passes_ms(7_499).silence();
         t.passes_ms(1);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT); // [MQTT5-3.1.2-22]
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT); // [MQTT5-3.1.2-22]
     }
 }
 
@@ -213,7 +213,7 @@ fn a_keep_alive_that_is_allowed_is_left_alone() {
             };
             t.gets(ann, expected);
             t.passes_ms(u64::from(asked) * 1500);
-            t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT); // [MQTT5-3.2.2-22]
+            t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT); // [MQTT5-3.2.2-22]
         }
     }
 }
@@ -245,7 +245,7 @@ fn each_connection_has_its_own_silence() {
         t.passes_ms(at_ms - now_ms - 1).silence();
         t.open(*seat);
         t.passes_ms(1);
-        t.ended(*seat, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(*seat, ReasonCode::KeepAliveTimeout, TIMEOUT);
     }
 }
 
@@ -256,7 +256,7 @@ fn a_keep_alive_that_ran_out_leaves_a_durable_session() {
         let packet = connect("ann").lasting(100).keep_alive(10);
         let ann = t.connects(version, packet.clone());
         t.passes(15);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, TIMEOUT);
         t.passes(99);
         let ann = t.says_connect(version, packet);
         let expected = match version {

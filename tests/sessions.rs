@@ -162,12 +162,12 @@ fn the_older_connection_is_closed_and_told() {
         t.gets(old, suback(1, &[1]));
         let new = t.says_connect(version, connect("ann").lasting(100));
         // [MQTT-3.1.4-2] [MQTT5-3.1.4-3]
-        t.ended(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
+        t.cut_off(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
         t.gets(new, let_in(version, true)); // [MQTT-3.1.4-3] [MQTT5-3.1.4-4]
         t.sends(new, publish("tea", "hot"));
         t.gets(new, publish("tea", "hot"));
         let clean = t.says_connect(version, connect("ann"));
-        t.ended(new, ReasonCode::SessionTakenOver, TAKEN_OVER);
+        t.cut_off(new, ReasonCode::SessionTakenOver, TAKEN_OVER);
         t.gets(clean, let_in(version, false)); // [MQTT-3.1.4-3] [MQTT5-3.1.4-4]
         t.sends(clean, publish("tea", "hot"));
         t.silence();
@@ -182,7 +182,7 @@ fn a_clean_session_cannot_be_taken_over() {
         t.sends(old, subscribe(1, "tea", 1));
         t.gets(old, suback(1, &[1]));
         let new = t.says_connect(version, connect("ann").lasting(100));
-        t.ended(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
+        t.cut_off(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
         t.gets(new, let_in(version, false));
         t.sends(new, publish("tea", "hot"));
         t.silence();
@@ -229,7 +229,7 @@ fn a_takeover_goes_on_with_what_was_in_flight() {
         t.sends(old, publish("x", "").qos2(7));
         t.ignores(old);
         let new = t.says_connect(version, connect("ann").lasting(100));
-        t.ended(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
+        t.cut_off(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
         t.gets(new, let_in(version, true)); // [MQTT-3.2.0-1] [MQTT5-3.2.0-1]
         t.gets_all(
             new,
@@ -397,7 +397,7 @@ fn disconnect_cannot_give_an_interval_to_a_session_that_had_none() {
         let mut t = Table::new();
         let ann = t.connects(V5, connect("ann").durable());
         t.sends(ann, disconnect_for(interval));
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::ProtocolError,
             "DISCONNECT sets a Session Expiry Interval, but CONNECT had set none",
@@ -484,7 +484,7 @@ fn session_present_in_every_case() {
                     };
                     let new = t.says_connect(version, next);
                     if is_connected {
-                        t.ended(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
+                        t.cut_off(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
                     }
                     // [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT5-3.2.2-2] [MQTT5-3.2.2-3]
                     t.gets(new, let_in(version, lasts && !clean));

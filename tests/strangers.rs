@@ -87,7 +87,7 @@ fn a_remaining_length_of_five_bytes_ends_the_connection() {
             t.silence();
             t.open(ann);
             t.sends_bytes(ann, &[0x80]);
-            t.ended(
+            t.cut_off(
                 ann,
                 ReasonCode::MalformedPacket,
                 "packet has a Remaining Length of more than four bytes",
@@ -114,7 +114,7 @@ fn a_packet_too_large_is_refused_by_its_length_alone() {
         }
         t.sends_bytes(ann, &[0x30, 0xc6, 0x01]); // 201 bytes
         // [MQTT5-3.2.2-15]
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::PacketTooLarge,
             "packet is larger than allowed",
@@ -134,7 +134,7 @@ fn a_huge_length_is_not_believed() {
         for bytes in [&[0x30, 0xff, 0xff, 0xff, 0x7f][..], &[0x40, 0xff, 0x7f]] {
             let ann = t.client(version, "ann");
             t.sends_bytes(ann, bytes);
-            t.ended(
+            t.cut_off(
                 ann,
                 ReasonCode::PacketTooLarge,
                 "packet is larger than allowed",
@@ -263,7 +263,7 @@ fn nothing_behind_a_broken_packet_is_looked_at() {
         let mut bytes = vec![0xc0, 1, 0];
         bytes.extend(publish("tea", "hot").bytes(version));
         t.sends_bytes(ann, &bytes);
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::MalformedPacket,
             "packet goes on after its last field",
@@ -287,7 +287,7 @@ fn whoever_does_not_read_is_closed_all_the_same() {
         t.reads_again(ann);
         t.gets(ann, publish("tea", "hot"));
         // [MQTT5-3.14.4-1] [MQTT5-3.14.4-2]: the last it hears
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::ProtocolError,
             "PINGRESP is for servers to send",

@@ -101,7 +101,7 @@ fn a_takeover_that_goes_on_with_the_session_cancels_a_delayed_will() {
     listener(&mut t);
     let old = t.connects(V5, delayed(30, 60));
     let new = t.connects(V5, connect("ann").lasting(60));
-    t.ended(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
+    t.cut_off(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
     t.passes(100).silence(); // [MQTT5-3.1.3-9]
     t.drops(new);
     t.passes(100).silence();
@@ -117,7 +117,7 @@ fn a_takeover_that_ends_the_session_publishes_a_delayed_will() {
         let bob = listener(&mut t);
         let old = t.connects(V5, first);
         let new = t.says_connect(V5, second);
-        t.ended(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
+        t.cut_off(old, ReasonCode::SessionTakenOver, TAKEN_OVER);
         t.gets(new, connack5(false));
         t.gets(bob, publish("gone", "ann")); // [MQTT5-3.1.2-8]
         t.passes(100).silence();
@@ -158,7 +158,7 @@ fn a_keep_alive_that_ran_out_starts_the_delay() {
     let bob = listener(&mut t);
     let ann = t.connects(V5, delayed(30, 60).keep_alive(10));
     t.passes(15);
-    t.ended(ann, ReasonCode::KeepAliveTimeout, "exceeded timeout");
+    t.cut_off(ann, ReasonCode::KeepAliveTimeout, "exceeded timeout");
     t.passes_ms(29_999).silence();
     t.passes_ms(1);
     t.gets(bob, publish("gone", "ann")); // [MQTT5-3.1.2-8]
@@ -221,7 +221,7 @@ fn a_broker_that_stops_publishes_what_was_delayed_and_says_so() {
     t.shuts_down();
     for seat in [cat, bob] {
         t.gets(seat, publish("gone", "ann")); // [MQTT5-3.1.2-8]
-        t.ended(seat, ReasonCode::ServerShuttingDown, "server shutting down");
+        t.cut_off(seat, ReasonCode::ServerShuttingDown, "server shutting down");
     }
     assert_eq!(t.broker.sizes().connections, 0);
 }
@@ -237,7 +237,7 @@ fn a_broker_that_stops_publishes_the_wills_of_those_it_closes() {
         let will = connect("ann").will("gone", "ann", 1, true).lasting(60);
         let ann = t.connects(version, will.will_with(Property::WillDelayInterval(30)));
         t.shuts_down();
-        t.ended(ann, ReasonCode::ServerShuttingDown, "server shutting down");
+        t.cut_off(ann, ReasonCode::ServerShuttingDown, "server shutting down");
         assert_eq!(t.broker.sizes().retained, 1); // [MQTT-3.1.2-8] [MQTT-3.1.2-17]
         let bob = t.connects(version, connect("bob").lasting(100));
         t.gets(bob, publish("gone", "ann").qos1(1));

@@ -120,7 +120,7 @@ fn a_broken_rule_publishes_the_will() {
             let bob = listener(&mut t, version);
             let ann = t.connects(version, with_will("ann"));
             t.sends_bytes(ann, bytes);
-            t.ended(ann, code, sentence);
+            t.cut_off(ann, code, sentence);
             t.gets(bob, publish("gone", "ann")); // [MQTT-3.1.2-8] [MQTT5-3.1.2-8]
             t.silence();
         }
@@ -141,7 +141,7 @@ fn a_disconnect_that_is_malformed_does_not_delete_the_will() {
     let bob = listener(&mut t, V5);
     let ann = t.connects(V5, with_will("ann"));
     t.sends_bytes(ann, &packet(0xe0, b"\x00\x02\x26\x00"));
-    t.ended(
+    t.cut_off(
         ann,
         ReasonCode::MalformedPacket,
         "packet ends in the middle of a field",
@@ -157,7 +157,7 @@ fn keep_alive_publishes_the_will() {
         let ann = t.connects(version, with_will("ann").keep_alive(10));
         t.passes_ms(14_999).silence();
         t.passes_ms(1);
-        t.ended(ann, ReasonCode::KeepAliveTimeout, "exceeded timeout");
+        t.cut_off(ann, ReasonCode::KeepAliveTimeout, "exceeded timeout");
         t.gets(bob, publish("gone", "ann")); // [MQTT-3.1.2-8] [MQTT5-3.1.2-8]
         t.silence();
     }
@@ -176,7 +176,7 @@ fn a_takeover_publishes_the_will_of_the_older_connection() {
             let bob = listener(&mut t, version);
             let old = t.connects(version, first);
             let new = t.connects(version, second);
-            t.ended(old, ReasonCode::SessionTakenOver, "session taken over");
+            t.cut_off(old, ReasonCode::SessionTakenOver, "session taken over");
             t.gets(bob, publish("gone", "ann")); // [MQTT-3.1.2-8] [MQTT5-3.1.2-8]
             t.drops(new);
             t.passes(1000).silence(); // [MQTT-3.1.2-10] [MQTT5-3.1.2-10]
@@ -192,7 +192,7 @@ fn a_new_connection_has_its_own_will() {
         let old = t.connects(version, with_will("ann").lasting(100));
         let second = connect("ann").lasting(100).will("left", "again", 0, false);
         let new = t.connects(version, second);
-        t.ended(old, ReasonCode::SessionTakenOver, "session taken over");
+        t.cut_off(old, ReasonCode::SessionTakenOver, "session taken over");
         t.gets(bob, publish("gone", "ann"));
         t.drops(new);
         t.gets(bob, publish("left", "again"));
@@ -253,7 +253,7 @@ fn an_empty_retained_will_clears_what_was_retained() {
 fn a_will_has_its_properties_in_their_order() {
     let mut t = Table::new();
     let (bob, cat) = (listener(&mut t, V5), listener(&mut t, V311));
-    t.ended(bob, ReasonCode::SessionTakenOver, "session taken over");
+    t.cut_off(bob, ReasonCode::SessionTakenOver, "session taken over");
     let dan = t.client(V5, "dan");
     t.sends(dan, subscribe(1, "gone", 0));
     t.gets(dan, suback(1, &[0]));
@@ -337,7 +337,7 @@ fn a_will_reaches_a_subscription_of_its_own_client() {
         t.gets(ann, publish("gone", "ann").qos1(1));
         t.sends(ann, puback(1));
         let new = t.connects(version, packet);
-        t.ended(ann, ReasonCode::SessionTakenOver, "session taken over");
+        t.cut_off(ann, ReasonCode::SessionTakenOver, "session taken over");
         t.gets(new, publish("gone", "ann").qos1(2));
         t.silence();
     }

@@ -69,7 +69,7 @@ fn flags_a_packet_may_not_have_end_the_connection() {
                 let sentence = format!("{name} has flags in its first byte that it may not have");
                 // [MQTT-2.2.2-2] [MQTT-3.14.1-1] [MQTT5-2.1.3-1] [MQTT5-3.14.1-1]
                 // [MQTT5-3.15.1-1] [MQTT5-4.13.1-1]
-                t.ended(ann, ReasonCode::MalformedPacket, &sentence);
+                t.cut_off(ann, ReasonCode::MalformedPacket, &sentence);
                 t.gets(bob, publish("gone", "ann"));
                 t.silence();
                 t.open(bob);
@@ -141,7 +141,7 @@ fn packet_types_without_a_meaning_end_the_connection() {
             let (ann, bob) = (t.client(version, "ann"), t.client(version, "bob"));
             t.sends_bytes(ann, &[first, 0]);
             let sentence = format!("packet has type {}, which does not exist", first >> 4);
-            t.ended(ann, ReasonCode::MalformedPacket, &sentence);
+            t.cut_off(ann, ReasonCode::MalformedPacket, &sentence);
             t.silence();
             t.open(bob);
         }
@@ -156,7 +156,7 @@ fn packets_that_only_servers_send_end_the_connection() {
             let (ann, bob) = (t.client(version, "ann"), t.client(version, "bob"));
             t.sends_bytes(ann, &bytes);
             let sentence = format!("{} is for servers to send", name_of(&bytes));
-            t.ended(ann, ReasonCode::ProtocolError, &sentence); // [MQTT-4.8.0-1] [MQTT5-4.13.1-1]
+            t.cut_off(ann, ReasonCode::ProtocolError, &sentence); // [MQTT-4.8.0-1] [MQTT5-4.13.1-1]
             t.silence();
             t.open(bob);
         }
@@ -175,7 +175,7 @@ fn auth_out_of_the_blue_ends_the_connection() {
             let ann = t.client(V5, "ann");
             t.sends(ann, method.into_iter().fold(auth(reason), Say::with));
             // [MQTT5-4.12.0-7] [MQTT5-4.12.1-2]
-            t.ended(
+            t.cut_off(
                 ann,
                 ReasonCode::ProtocolError,
                 "AUTH without an exchange under way",
@@ -190,7 +190,7 @@ fn auth_with_a_code_it_does_not_have() {
     let ann = t.client(V5, "ann");
     t.sends_bytes(ann, &[0xf0, 1, 0x42]);
     // [MQTT5-3.15.2-1]
-    t.ended(
+    t.cut_off(
         ann,
         ReasonCode::ProtocolError,
         "AUTH has the Reason Code 0x42, which it may not have",
@@ -203,7 +203,7 @@ fn a_body_where_there_is_none_ends_the_connection() {
         let mut t = Table::new();
         let ann = t.client(version, "ann");
         t.sends_bytes(ann, &[0xc0, 1, 0]);
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::MalformedPacket,
             "packet goes on after its last field",
@@ -226,7 +226,7 @@ fn a_packet_cut_in_the_middle_of_a_field_ends_the_connection() {
             let mut t = Table::new();
             let (ann, bob) = (t.client(version, "ann"), t.client(version, "bob"));
             t.sends_bytes(ann, &bytes);
-            t.ended(
+            t.cut_off(
                 ann,
                 ReasonCode::MalformedPacket,
                 "packet ends in the middle of a field",
@@ -247,7 +247,7 @@ fn a_length_in_more_bytes_than_needed_inside_a_packet_is_malformed() {
         let ann = t.client(V5, "ann");
         t.sends_bytes(ann, &packet(0x30, body));
         // [MQTT5-1.5.5-1]
-        t.ended(
+        t.cut_off(
             ann,
             ReasonCode::MalformedPacket,
             "packet has a Variable Byte Integer in too many bytes",

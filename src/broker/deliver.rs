@@ -3,7 +3,7 @@
 
 use super::client::{self, Client, Clients};
 use super::effects::Effects;
-use super::inflight::{Awaits, Delivery, Flights, SubscriptionIdentifiers};
+use super::inflight::{Awaits, Delivery, SubscriptionIdentifiers};
 use super::key::{ConnId, GroupId, SessionId};
 use super::session::{Session, Sessions};
 use super::state::State;

@@ -346,16 +346,6 @@ impl Table {
         self.free_closed(seat);
     }
 
-    /// The broker has closed this connection over a rule that its client broke: 5.0 hears the
-    /// Reason Code and why, 3.x nothing.
-    #[track_caller]
-    pub fn ended(&mut self, seat: Seat, code: ReasonCode, sentence: &str) {
-        if self.chair(seat).version.has_server_disconnect() {
-            self.gets(seat, disconnect().reason(code).because(sentence));
-        }
-        self.closed(seat);
-    }
-
     /// The broker has refused this CONNECT and closed: 5.0 hears the Reason Code and why, 3.x the
     /// return code that says it, if there is one.
     #[track_caller]
