@@ -39,6 +39,10 @@ pub const TOPIC_ALIAS_MAX_DEFAULT: u16 = 10;
 /// Bytes waiting for one socket beyond which QoS 0 messages to it are dropped and counted.
 pub const WRITE_QUEUE_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of its own (bodies that it shares with others left out) in one socket's write queue beyond
+/// which nothing more is read from that socket: its client asks without reading the answers.
+pub const READ_PAUSE_ABOVE_BYTES: usize = 2 << 20;
+
 /// Bytes waiting for one socket below which more retained messages are replayed to it.
 pub const REPLAY_BELOW_BYTES: usize = 64 << 10;
 

@@ -45,12 +45,19 @@ pub struct WriteQueue {
     written: usize,
     more: Option<Box<VecDeque<Chunk>>>,
     bytes: usize,
+    /// Of these, bytes of shared bodies.
+    shared_bytes: usize,
 }
 
 impl WriteQueue {
     /// Bytes waiting.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes waiting that are this queue's own: heads, short bodies, answers.
+    pub fn own_bytes(&self) -> usize {
+        self.bytes - self.shared_bytes
     }
 
     /// Whether nothing waits.
@@ -84,6 +91,7 @@ impl WriteQueue {
             return;
         }
         self.bytes += end - from;
+        self.shared_bytes += end - from;
         self.more
             .get_or_insert_default()
             .push_back(Chunk::Shared(Rc::clone(message), start..stop));
@@ -156,6 +164,9 @@ impl WriteQueue {
         while left > 0 {
             let Some(chunk) = more.pop_front() else { break };
             let len = chunk.as_slice().len();
+            if matches!(chunk, Chunk::Shared(..)) {
+                self.shared_bytes -= len.min(left);
+            }
             if len <= left {
                 left -= len;
                 continue;
@@ -228,6 +239,8 @@ mod tests {
             while !queue.is_empty() {
                 let waiting = read_all(&queue);
                 assert_eq!(waiting.len(), queue.bytes());
+                let shared = waiting.iter().filter(|byte| byte.is_ascii_uppercase());
+                assert_eq!(queue.own_bytes(), waiting.len() - shared.count());
                 let count = step.min(waiting.len());
                 seen.extend_from_slice(&waiting[..count]);
                 queue.consume(count);

@@ -390,6 +390,29 @@ fn a_subscriber_that_does_not_read_is_bounded_and_hurts_nobody() {
 }
 
 #[test]
+fn a_client_that_asks_without_reading_the_answers_is_heard_no_longer() {
+    let midge = Midge::start();
+    let mut ann = midge.client(V311, "ann");
+    let before_kb = midge.status("VmRSS");
+    let pings = pingreq().bytes(V311).repeat(100_000);
+    ann.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut sent = 0;
+    while let Ok(count) = ann.write(&pings) {
+        sent += count;
+        assert!(sent < 100 << 20, "it takes {sent} bytes of questions");
+    }
+    let grown_kb = midge.status("VmRSS").saturating_sub(before_kb);
+    assert!(grown_kb < 8_000, "{grown_kb} kB of answers");
+    let ticks = midge.cpu_ticks();
+    sleep(Duration::from_millis(500));
+    assert!(midge.cpu_ticks() - ticks <= 5, "it spins");
+    // It reads at last, and every question is answered.
+    let mut answers = vec![0; sent / 2 * 2];
+    ann.read_exact(&mut answers).unwrap();
+    assert!(answers.chunks(2).all(|answer| answer == [0xd0, 0]));
+}
+
+#[test]
 fn one_busy_socket_does_not_starve_the_others() {
     let midge = Midge::start();
     let mut busy = midge.client(V311, "busy");

@@ -21,6 +21,8 @@ pub struct Link {
     waits_writable: bool,
     /// Whether the peer was told that nothing more will be written.
     is_ended: bool,
+    /// Whether nothing is read from it until more of what waits for it is written.
+    pub is_paused: bool,
     /// Whether it is on the list of links to be read again without a new event.
     pub is_on_again: bool,
 }
@@ -67,6 +69,7 @@ impl Link {
             closing: Mono::NEVER,
             waits_writable: false,
             is_ended: false,
+            is_paused: false,
             is_on_again: false,
         })
     }

@@ -269,6 +269,10 @@ impl Server {
             if *budget == 0 {
                 break;
             }
+            if link.closing().is_none() && has_enough_waiting(broker, conn) {
+                link.is_paused = true;
+                return;
+            }
             let (count, has_more) = match link.read(scratch, is_ended) {
                 ReadOutcome::Bytes(count, has_more) => (count, has_more),
                 ReadOutcome::Nothing => return,
@@ -301,13 +305,17 @@ impl Server {
         let Some(queue) = broker.output(conn) else {
             return;
         };
-        match link.flush(queue, poll.registry(), Token(conn.index())) {
-            Flushed::All | Flushed::Blocked => {}
-            Flushed::Enough => self.note_again(conn),
-            Flushed::Failed(kind) => {
-                queue.clear();
-                dead.push((conn, Closed::Failed(kind)));
-            }
+        let flushed = link.flush(queue, poll.registry(), Token(conn.index()));
+        if let Flushed::Failed(kind) = flushed {
+            queue.clear();
+            dead.push((conn, Closed::Failed(kind)));
+        }
+        let may_read_on = link.is_paused && !has_enough_waiting(broker, conn);
+        if may_read_on {
+            link.is_paused = false;
+        }
+        if may_read_on || flushed == Flushed::Enough {
+            self.note_again(conn);
         }
     }
 
@@ -374,6 +382,12 @@ impl Server {
         self.listeners.clear();
         self.broker.shut_down(now);
     }
+}
+
+/// Whether so many answers wait for a client that it must read some before it is heard again.
+fn has_enough_waiting(broker: &mut Broker, conn: ConnId) -> bool {
+    let queue = broker.output(conn);
+    queue.is_some_and(|queue| queue.own_bytes() > limits::READ_PAUSE_ABOVE_BYTES)
 }
 
 /// 128 bits nobody can guess: the standard library's own keys against hash collisions come from
