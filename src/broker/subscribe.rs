@@ -15,7 +15,7 @@ use crate::codec::reason::ReasonCode;
 use crate::codec::subscribe::{
     RetainHandling, SubAck, Subscribe, SubscriptionOptions, Unsubscribe,
 };
-use crate::message::{PacketIdentifier, QoS};
+use crate::message::PacketIdentifier;
 use crate::topic::filter::TopicFilter;
 use crate::topic::tree::NodeId;
 use std::num::NonZeroU32;
@@ -132,10 +132,14 @@ fn subscribe_one(
         session.client_identifier(),
         options.qos.bits()
     );
+    // `Choice:` what is asked for is granted, up to the highest QoS there is here [MQTT-3.8.4-6]
+    // [MQTT5-3.2.2-10] [MQTT5-3.8.4-8].
+    let qos = options.qos.min(state.config.max_qos);
     // A bridge of 3.x is served as 5.0's options would ask for.
     let terms = Terms::from(SubscriptionOptions {
         no_local: options.no_local || (client.bridge && filter.share_name().is_none()),
         retain_as_published: options.retain_as_published || client.bridge,
+        qos,
         ..options
     });
     let subscription = Subscription {
@@ -146,7 +150,7 @@ fn subscribe_one(
     if let Some(node) = add(&filter, subscription, options.retain_handling, state) {
         replays.push(node);
     }
-    answers.codes.push(granted(options.qos));
+    answers.codes.push(qos.bits());
 }
 
 /// Adds a subscription; its node if retained messages are to follow [MQTT5-3.3.1-9]
@@ -174,11 +178,6 @@ fn add(
         RetainHandling::SendIfNew => subscribed.is_new.then_some(subscribed.node),
         RetainHandling::DoNotSend => None,
     }
-}
-
-/// `Choice:` the QoS asked for is granted always [MQTT-3.8.4-6] [MQTT5-3.8.4-8].
-fn granted(qos: QoS) -> u8 {
-    qos.bits()
 }
 
 /// An UNSUBSCRIBE has come.
