@@ -218,3 +218,24 @@ fn expired_messages_make_room_in_a_full_queue() {
         t.silence();
     }
 }
+
+#[test]
+fn an_interval_of_0_is_for_those_who_are_there_at_once() {
+    let mut t = Table::new();
+    let (ann, bob) = (t.client(V5, "ann"), t.client(V5, "bob"));
+    let eve = t.connects(V5, connect("eve").lasting(100));
+    for seat in [bob, eve] {
+        t.sends(seat, subscribe(1, "tea", 1));
+        t.gets(seat, suback(1, &[1]));
+    }
+    t.drops(eve);
+    let at_once = publish("tea", "hot").with(Property::MessageExpiryInterval(0));
+    t.sends(ann, at_once.clone().retain().qos1(1));
+    t.gets(ann, puback(1));
+    t.gets(bob, at_once.qos1(1));
+    let eve = t.says_connect(V5, connect("eve").lasting(100));
+    t.gets(eve, connack5(true));
+    t.sends(ann, subscribe(2, "tea", 0));
+    t.gets(ann, suback(2, &[0]));
+    t.silence();
+}

@@ -109,7 +109,8 @@ impl Tables<'_> {
         {
             return;
         }
-        if publication.expires_at <= now.mono {
+        // `Choice:` a Message Expiry Interval of 0 is for those who are there at once.
+        if publication.expires_at < now.mono {
             self.stats.dropped_expired += 1;
             return;
         }
