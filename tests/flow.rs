@@ -509,3 +509,28 @@ fn who_cannot_be_told_of_a_receive_maximum_has_none() {
     holds(&mut t, cid, 100);
     t.silence();
 }
+
+#[test]
+fn what_a_client_sends_again_is_not_held_against_its_receive_maximum() {
+    let mut t = Table::with(|config| config.max_inflight_messages = 2);
+    let ann = t.connects(V5, connect("ann").lasting(100));
+    for id in 1..=2 {
+        t.sends(ann, publish("tea", "hot").qos2(id));
+        t.gets(ann, pubrec(id).reason(ReasonCode::NoMatchingSubscribers));
+    }
+    t.drops(ann);
+    let ann = t.connects(V5, connect("ann").lasting(100));
+    for id in 1..=4 {
+        t.sends(ann, publish("tea", "hot").qos2(id).dup());
+        let repeated = id <= 2;
+        let code = if repeated {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoMatchingSubscribers
+        };
+        t.gets(ann, pubrec(id).reason(code));
+    }
+    t.sends(ann, publish("tea", "hot").qos2(5));
+    let sentence = "more than 2 QoS 2 messages sent and not released";
+    t.cut_off(ann, ReasonCode::ReceiveMaximumExceeded, sentence);
+}

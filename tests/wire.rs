@@ -332,6 +332,26 @@ fn the_last_words_arrive_although_more_was_sent_than_read() {
 }
 
 #[test]
+fn a_will_goes_out_at_once_although_nothing_else_happens() {
+    let midge = Midge::start();
+    let mut bob = midge.subscriber("bob", "left", 0);
+    for _ in 0..20 {
+        let mut ann = midge.opens();
+        ann.write_all(&connect("ann").will("left", "ann", 0, false).bytes(V311))
+            .unwrap();
+        read_packet(&mut ann);
+        let start = Instant::now();
+        drop(ann);
+        assert_eq!(read_packet(&mut bob), publish("left", "ann").bytes(V311));
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "after {:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
 fn a_large_message_goes_through_in_every_version_and_qos() {
     let midge = Midge::start();
     let payload: Vec<u8> = (0..1_900_000_u32)

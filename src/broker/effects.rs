@@ -10,3 +10,10 @@ pub struct Effects {
     /// Connections to close once their write queue is flushed or cannot be.
     pub closes: Vec<ConnId>,
 }
+
+impl Effects {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.dirty.is_empty() && self.closes.is_empty()
+    }
+}

@@ -94,8 +94,9 @@ fn publish_exactly_once(
     let held = flights.map_or(0, |flights| flights.held());
     let (reason, sentence) = if is_repeated {
         (ReasonCode::Success, None) // [MQTT-4.3.3-2] [MQTT5-4.3.3-10]
-    } else if maximum.is_some_and(|maximum| held >= usize::from(maximum.get())) {
-        // [MQTT5-3.3.4-8]
+    } else if !packet.dup && maximum.is_some_and(|maximum| held >= usize::from(maximum.get())) {
+        // [MQTT5-3.3.4-8]; what is sent again after a reconnect counts anew [MQTT5 §4.9], and clients
+        // send all of it at once.
         return Err(Cause::ReceiveMaximumExceeded(
             maximum.map_or(0, NonZeroU16::get),
         ));

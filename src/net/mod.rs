@@ -154,8 +154,9 @@ impl Server {
     }
 
     /// How long the next wait may last; `None`: until something happens.
-    fn timeout(&self) -> Option<Duration> {
-        if self.accept_again || !self.again.is_empty() {
+    fn timeout(&mut self) -> Option<Duration> {
+        // Reaping may have published a Will, or marked others to be closed.
+        if self.accept_again || !self.again.is_empty() || !self.broker.effects().is_empty() {
             return Some(Duration::ZERO);
         }
         let closing = self
