@@ -92,6 +92,8 @@ pub enum Cause {
     WrongAcknowledgement(PacketType),
     /// A Session Expiry Interval in DISCONNECT, although CONNECT had none.
     SessionExpiryRevived,
+    /// SUBACK or UNSUBACK would be larger than the client takes.
+    AnswerTooLarge,
 }
 
 impl Cause {
@@ -117,6 +119,7 @@ impl Cause {
             Self::TopicAliasTooHigh { .. } => ReasonCode::TopicAliasInvalid,
             Self::QoSNotSupported(_) => ReasonCode::QoSNotSupported,
             Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Self::ReceiveMaximumExceeded(_) => ReasonCode::ReceiveMaximumExceeded,
             Self::NotConnect(_)
             | Self::SecondConnect
@@ -247,6 +250,9 @@ impl fmt::Display for Cause {
             }
             Self::SessionExpiryRevived => {
                 f.write_str("DISCONNECT sets a Session Expiry Interval, but CONNECT had set none")
+            }
+            Self::AnswerTooLarge => {
+                f.write_str("the answer would be larger than the client's Maximum Packet Size")
             }
         }
     }

@@ -8,6 +8,7 @@ use super::publish::Sender;
 use super::replay;
 use super::state::State;
 use super::subscriptions::{Subscription, Terms};
+use crate::bytes::variable_bytes;
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::frame::PacketType;
 use crate::codec::property::{Properties, Property};
@@ -41,6 +42,7 @@ impl Answers {
 /// # Errors
 /// Why the connection must end.
 pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Result<(), Cause> {
+    check_answer_fits(from, packet.iter().count(), state)?;
     let version = version_of(from, state);
     for (text, options) in packet.iter() {
         check(text, options, version)?;
@@ -186,6 +188,11 @@ fn add(
 /// Why the connection must end.
 pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) -> Result<(), Cause> {
     let version = version_of(from, state);
+    let code_count = match version.has_reason_codes() {
+        true => packet.iter().count(),
+        false => 0, // [MQTT §3.11.3]
+    };
+    check_answer_fits(from, code_count, state)?;
     for text in packet.iter() {
         check(text, SubscriptionOptions::default(), version)?;
     }
@@ -237,6 +244,24 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
     }
     replay::cancel(node, id, state);
     true
+}
+
+/// Whether the client takes a SUBACK or UNSUBACK with so many codes. It cannot be left unanswered,
+/// nor be sent more than it takes [MQTT5-3.1.2-24]: before anything is done, the connection ends.
+fn check_answer_fits(from: Sender, code_count: usize, state: &State) -> Result<(), Cause> {
+    let client = state.clients.get(from.conn);
+    let maximum = client.map_or(0, |client| client.maximum_packet_size);
+    match code_count + answer_bytes(code_count) > maximum as usize {
+        true => Err(Cause::AnswerTooLarge),
+        false => Ok(()),
+    }
+}
+
+/// Bytes of a SUBACK or UNSUBACK around its codes, without properties, at most: fixed header, Packet
+/// Identifier, Property Length.
+fn answer_bytes(code_count: usize) -> usize {
+    let length = u32::try_from(code_count + 3).unwrap_or(u32::MAX);
+    4 + variable_bytes(length) as usize
 }
 
 /// Sends SUBACK or UNSUBACK: one code a filter, in order [MQTT-3.8.4-5] [MQTT5-3.8.4-6].
