@@ -16,6 +16,7 @@ mod disconnect;
 pub mod effects;
 mod inflight;
 pub mod key;
+mod key_set;
 mod publish;
 mod replay;
 mod retained;

@@ -3,6 +3,7 @@
 
 use super::inflight::Flights;
 use super::key::{ConnId, GroupId, SessionId};
+use super::key_set::KeySet;
 use crate::message::{Identity, PacketIdentifier, QoS};
 use crate::time::Mono;
 use crate::topic::tree::{NodeId, Walk};
@@ -80,10 +81,10 @@ pub struct Session {
     pub conn: Option<ConnId>,
     /// Seconds it outlives its connection; [`NEVER_EXPIRES`] without end.
     pub expiry_interval_s: u32,
-    /// Its subscriptions as nodes of the tree of filters, ascending.
-    pub subscriptions: Vec<NodeId>,
-    /// The groups it shares subscriptions in, ascending, if any.
-    pub shared: Option<Box<Vec<GroupId>>>,
+    /// Its subscriptions as nodes of the tree of filters.
+    pub subscriptions: KeySet<NodeId>,
+    /// The groups it shares subscriptions in, if any.
+    pub shared: Option<Box<KeySet<GroupId>>>,
     /// QoS 1 and 2 state, if any.
     pub flights: Option<Box<Flights>>,
     /// The Will, from CONNECT until it is published or deleted.
@@ -111,7 +112,7 @@ impl Session {
             identity,
             conn: Some(conn),
             expiry_interval_s,
-            subscriptions: Vec::new(),
+            subscriptions: KeySet::default(),
             shared: None,
             flights: None,
             will: None,
@@ -164,29 +165,9 @@ impl Session {
         }
     }
 
-    /// Notes a subscription at `node`.
-    pub fn note_subscription(&mut self, node: NodeId) {
-        if let Err(position) = self.subscriptions.binary_search(&node) {
-            if self.subscriptions.capacity() == 0 {
-                self.subscriptions.reserve_exact(1);
-            }
-            self.subscriptions.insert(position, node);
-        }
-    }
-
-    /// Forgets the subscription at `node`.
-    pub fn forget_subscription(&mut self, node: NodeId) {
-        if let Ok(position) = self.subscriptions.binary_search(&node) {
-            self.subscriptions.remove(position);
-        }
-    }
-
     /// Notes that it is a member of `group`.
     pub fn note_group(&mut self, group: GroupId) {
-        let groups = self.shared.get_or_insert_default();
-        if let Err(position) = groups.binary_search(&group) {
-            groups.insert(position, group);
-        }
+        self.shared.get_or_insert_default().insert(group);
     }
 
     /// Forgets that it is a member of `group`.
@@ -194,10 +175,8 @@ impl Session {
         let Some(groups) = &mut self.shared else {
             return;
         };
-        if let Ok(position) = groups.binary_search(&group) {
-            groups.remove(position);
-        }
-        if groups.is_empty() {
+        groups.remove(group);
+        if groups.len() == 0 {
             self.shared = None;
         }
     }

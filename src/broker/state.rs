@@ -151,8 +151,7 @@ impl State {
         {
             return Err(format!("{name} has a subscription that the tree has not"));
         }
-        let shared: &[GroupId] = session.shared.as_deref().map_or(&[], Vec::as_slice);
-        for group in shared {
+        for group in session.shared.iter().flat_map(|groups| groups.iter()) {
             if !self
                 .subscriptions
                 .members(*group)
@@ -188,6 +187,7 @@ impl State {
                 "{name} is connected and has a deadline of an absent session"
             ));
         }
-        Ok(session.subscriptions.len() + shared.len())
+        let shared = session.shared.as_ref().map_or(0, |groups| groups.len());
+        Ok(session.subscriptions.len() + shared)
     }
 }

@@ -173,7 +173,7 @@ fn add(
     }
     let subscribed = state.subscriptions.subscribe(filter, subscription);
     if subscribed.is_new {
-        session.note_subscription(subscribed.node);
+        session.subscriptions.insert(subscribed.node);
     }
     match handling {
         RetainHandling::Send => Some(subscribed.node),
@@ -239,7 +239,7 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
         return false;
     };
     if let Some(session) = state.sessions.get_mut(id) {
-        session.forget_subscription(node);
+        session.subscriptions.remove(node);
         log::debug!("{} {}", session.client_identifier(), filter.whole());
     }
     replay::cancel(node, id, state);
