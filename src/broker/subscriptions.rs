@@ -167,7 +167,8 @@ pub struct Subscriptions {
     /// At each filter its groups, by ShareName.
     shared: Tree<BTreeMap<Rc<str>, GroupId>>,
     groups: HashMap<GroupId, Group>,
-    /// The key of the group made last. A queued message may outlive its group: keys are not reused.
+    /// The key of the group made last. A queued message may outlive its group: keys are not reused
+    /// before all of them have been used.
     last_group: u32,
     count: usize,
 }
@@ -252,8 +253,7 @@ impl Subscriptions {
             .shared
             .get_or_insert_with(filter.filter(), BTreeMap::new);
         let group = here.get(name).copied().unwrap_or_else(|| {
-            self.last_group = self.last_group.wrapping_add(1);
-            let group = GroupId::from_index(self.last_group as usize);
+            let group = free_key(&mut self.last_group, &self.groups);
             let name: Rc<str> = name.into();
             here.insert(Rc::clone(&name), group);
             let members = Vec::new();
@@ -393,5 +393,43 @@ impl Subscriptions {
             return Err(String::from("a group without members"));
         }
         Ok(())
+    }
+}
+
+/// The next key that no group has: somebody who makes groups and lets them go for half a day gets
+/// to the end of the keys.
+fn free_key(last: &mut u32, groups: &HashMap<GroupId, Group>) -> GroupId {
+    loop {
+        *last = last.wrapping_add(1);
+        let group = GroupId::from_index(*last as usize);
+        if !groups.contains_key(&group) {
+            return group;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_keeps_its_key_when_the_keys_begin_anew() {
+        let mut all = Subscriptions::default();
+        let filter = TopicFilter::new("a").unwrap();
+        let subscription = Subscription {
+            session: SessionId::from_index(0),
+            identifier: None,
+            terms: Terms { bits: 0 },
+        };
+        let first = all.join("0", &filter, subscription).0;
+        all.last_group = u32::MAX - 3;
+        let mut groups: Vec<_> = (1..10)
+            .map(|name| all.join(&name.to_string(), &filter, subscription).0)
+            .chain([first])
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        assert_eq!(groups.len(), 10);
+        all.check().unwrap();
     }
 }
