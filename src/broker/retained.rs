@@ -130,6 +130,12 @@ impl Retained {
         count
     }
 
+    /// Pins that walks under way hold.
+    #[cfg(any(test, debug_assertions))]
+    pub fn pins(&self) -> usize {
+        self.tree.pins()
+    }
+
     /// Bookkeeping that must hold between any two packets.
     #[cfg(any(test, debug_assertions))]
     pub fn check(&self) -> Result<(), String> {

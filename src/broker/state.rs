@@ -120,9 +120,18 @@ impl State {
                 return Err(format!("{conn:?} and {id:?} do not agree"));
             }
         }
-        let mut subscriptions = 0;
+        let (mut subscriptions, mut pins) = (0, 0);
         for (id, session) in self.sessions.iter() {
             subscriptions += self.check_session(id, session)?;
+            let replays = session.replays.as_ref();
+            let current = replays.and_then(|replays| replays.current.as_ref());
+            pins += current.map_or(0, |(_, walk)| walk.pins());
+        }
+        if pins != self.retained.pins() {
+            return Err(format!(
+                "walks hold {pins} retained nodes, of which {} are pinned",
+                self.retained.pins()
+            ));
         }
         if subscriptions != self.subscriptions.count() {
             return Err(format!(

@@ -339,6 +339,11 @@ impl<T> Tree<T> {
         }
     }
 
+    /// How many pins walks under way must hold between them.
+    pub fn pins(&self) -> usize {
+        self.pins.values().map(|count| *count as usize).sum()
+    }
+
     /// One node as its parent sees it.
     fn check_node(&self, id: NodeId, node: &Node<T>) -> Result<(), &'static str> {
         let Some(parent) = node.parent else {

@@ -38,6 +38,12 @@ impl Walk {
         self.waiting.is_empty()
     }
 
+    /// Pins it holds in its tree.
+    #[cfg(any(test, debug_assertions))]
+    pub fn pins(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The level of the filter that begins at `offset`; `None` behind the last one.
     fn level(&self, offset: usize) -> Option<&str> {
         self.filter.get(offset..)?.split('/').next()
