@@ -43,9 +43,15 @@ pub struct WriteQueue {
     front: Vec<u8>,
     /// Bytes of `front` that the socket has taken.
     written: usize,
-    more: Option<Box<VecDeque<Chunk>>>,
+    more: Option<Box<More>>,
     bytes: usize,
-    /// Of these, bytes of shared bodies.
+}
+
+/// What waits behind `front`.
+#[derive(Debug, Default)]
+struct More {
+    chunks: VecDeque<Chunk>,
+    /// Bytes of shared bodies in it.
     shared_bytes: usize,
 }
 
@@ -57,7 +63,7 @@ impl WriteQueue {
 
     /// Bytes waiting that are this queue's own: heads, short bodies, answers.
     pub fn own_bytes(&self) -> usize {
-        self.bytes - self.shared_bytes
+        self.bytes - self.more.as_ref().map_or(0, |more| more.shared_bytes)
     }
 
     /// Whether nothing waits.
@@ -91,10 +97,10 @@ impl WriteQueue {
             return;
         }
         self.bytes += end - from;
-        self.shared_bytes += end - from;
-        self.more
-            .get_or_insert_default()
-            .push_back(Chunk::Shared(Rc::clone(message), start..stop));
+        let more = self.more.get_or_insert_default();
+        more.shared_bytes += end - from;
+        let chunk = Chunk::Shared(Rc::clone(message), start..stop);
+        more.chunks.push_back(chunk);
     }
 
     /// The vector that own bytes are appended to now.
@@ -103,15 +109,15 @@ impl WriteQueue {
         if more.is_none() && front.len() < limits::CHUNK_BYTES_MAX {
             return front;
         }
-        let more = more.get_or_insert_default();
-        let full = match more.back() {
+        let More { chunks, .. } = &mut **more.get_or_insert_default();
+        let full = match chunks.back() {
             Some(Chunk::Bytes(bytes)) => bytes.len() >= limits::CHUNK_BYTES_MAX,
             _ => true,
         };
         if full {
-            more.push_back(Chunk::Bytes(Vec::new()));
+            chunks.push_back(Chunk::Bytes(Vec::new()));
         }
-        match more.back_mut() {
+        match chunks.back_mut() {
             Some(Chunk::Bytes(bytes)) => bytes,
             // Not reached: a `Bytes` was pushed just now if there was none.
             _ => front,
@@ -133,7 +139,7 @@ impl WriteQueue {
             .chain(
                 self.more
                     .iter()
-                    .flat_map(|more| more.iter().map(Chunk::as_slice)),
+                    .flat_map(|more| more.chunks.iter().map(Chunk::as_slice)),
             )
             .filter(|piece| !piece.is_empty());
         let mut count = 0;
@@ -162,10 +168,12 @@ impl WriteQueue {
         }
         let Some(more) = &mut self.more else { return };
         while left > 0 {
-            let Some(chunk) = more.pop_front() else { break };
+            let Some(chunk) = more.chunks.pop_front() else {
+                break;
+            };
             let len = chunk.as_slice().len();
             if matches!(chunk, Chunk::Shared(..)) {
-                self.shared_bytes -= len.min(left);
+                more.shared_bytes -= len.min(left);
             }
             if len <= left {
                 left -= len;
@@ -179,12 +187,13 @@ impl WriteQueue {
                 Chunk::Shared(message, range) => {
                     let taken = u32::try_from(left).unwrap_or(u32::MAX);
                     let start = range.start.saturating_add(taken);
-                    more.push_front(Chunk::Shared(message, start..range.end));
+                    let rest = Chunk::Shared(message, start..range.end);
+                    more.chunks.push_front(rest);
                 }
             }
             left = 0;
         }
-        if more.is_empty() {
+        if more.chunks.is_empty() {
             self.more = None;
         }
     }
