@@ -3,7 +3,7 @@
 use getopts::Options;
 use log::LevelFilter;
 use midge::bytes::cut_str;
-use midge::config::Config;
+use midge::config::{Config, Listener, Security};
 use midge::limits;
 use midge::net::Server;
 use std::env;
@@ -125,7 +125,15 @@ fn start_log(verbose: bool) {
 fn serve(ports: &[u16]) -> io::Result<()> {
     log::info!("midge version {} starting", env!("CARGO_PKG_VERSION"));
     log::info!("Using default config: clients need no username.");
-    let mut server = Server::new(Rc::new(Config::default()))?;
+    let security = Security {
+        allow_anonymous: true,
+        ..Security::default()
+    };
+    let config = Config {
+        listeners: Listener::local(ports, &security),
+        ..Config::default()
+    };
+    let mut server = Server::new(Rc::new(config))?;
     for port in ports {
         listen(&mut server, *port)?;
     }

@@ -138,13 +138,13 @@ fn an_alias_above_the_maximum_is_refused() {
 
 #[test]
 fn the_maximum_is_what_the_configuration_says() {
-    let mut t = Table::with(|config| config.max_topic_alias = 0);
+    let mut t = Table::with_listeners(|listener| listener.max_topic_alias = 0);
     let ann = t.client(V5, "ann");
     t.sends(ann, publish("tea", "hot").with(alias(1)));
     let sentence = "Topic Alias 1 is above the maximum of 0";
     t.cut_off(ann, ReasonCode::TopicAliasInvalid, sentence);
 
-    let mut t = Table::with(|config| config.max_topic_alias = 65_535);
+    let mut t = Table::with_listeners(|listener| listener.max_topic_alias = 65_535);
     let ann = t.client(V5, "ann");
     t.sends(ann, subscribe(1, "tea", 0));
     t.gets(ann, suback(1, &[0]));
@@ -233,7 +233,7 @@ fn the_first_topics_to_come_get_an_alias_as_far_as_the_client_takes_them() {
 
 #[test]
 fn the_broker_gives_no_more_aliases_than_the_configuration_says() {
-    let mut t = Table::with(|config| config.max_topic_alias_broker = 0);
+    let mut t = Table::with_listeners(|listener| listener.max_topic_alias_broker = 0);
     let (ann, bob) = (t.client(V5, "ann"), bob_comes(&mut t, 10));
     t.sends(bob, subscribe(1, "#", 0));
     t.gets(bob, suback(1, &[0]));

@@ -121,7 +121,8 @@ fn an_assigned_client_identifier_is_told_and_goes_on() {
 #[test]
 fn an_assigned_client_identifier_is_a_prefix_and_a_uuid() {
     for (prefix, expected) in [("auto-", "auto-"), ("", ""), ("Gäste/", "Gäste/")] {
-        let mut t = Table::with(|config| config.auto_id_prefix = prefix.into());
+        let mut t =
+            Table::with_listeners(|listener| listener.security.auto_id_prefix = prefix.into());
         let ann = t.says_connect(V5, connect(""));
         let name = assigned(&mut t, ann);
         let uuid = name.strip_prefix(expected).unwrap();
@@ -142,7 +143,9 @@ fn an_assigned_client_identifier_is_a_prefix_and_a_uuid() {
 fn empty_client_identifiers_can_be_turned_off() {
     for version in EVERY {
         for packet in [connect(""), connect("").durable()] {
-            let mut t = Table::with(|config| config.allow_zero_length_clientid = false);
+            let mut t = Table::with_listeners(|listener| {
+                listener.security.allow_zero_length_clientid = false
+            });
             let ann = t.says_connect(version, packet);
             // [MQTT-3.1.3-9] [MQTT-3.2.2-5] [MQTT5-3.1.3-8] [MQTT5-3.2.2-7]
             t.refused(ann, ReasonCode::ClientIdentifierNotValid, EMPTY);

@@ -21,7 +21,7 @@ fn wire(properties: &[Property<'_>]) -> Vec<u8> {
 fn the_properties_of_a_connack_stand_in_mosquittos_order() {
     let mut t = Table::with(|config| {
         config.max_keepalive = 60;
-        config.max_qos = QoS::AtLeastOnce;
+        config.listeners[0].max_qos = QoS::AtLeastOnce;
         config.retain_available = false;
     });
     let ann = t.says_connect(V5, connect(""));
@@ -45,7 +45,7 @@ fn the_properties_of_a_connack_stand_in_mosquittos_order() {
 #[test]
 fn what_has_no_bound_is_not_told() {
     let mut t = Table::with(|config| {
-        config.max_topic_alias = 0;
+        config.listeners[0].max_topic_alias = 0;
         config.max_packet_size = 0;
         config.max_inflight_messages = 0;
     });
@@ -67,7 +67,7 @@ fn no_authentication_method_and_no_response_information_unasked() {
 #[test]
 fn a_maximum_qos_is_told_and_kept() {
     for (maximum, told) in [(QoS::AtMostOnce, false), (QoS::AtLeastOnce, true)] {
-        let mut t = Table::with(|config| config.max_qos = maximum);
+        let mut t = Table::with_listeners(|listener| listener.max_qos = maximum);
         let ann = t.says_connect(V5, connect("ann"));
         let expected = connack(false)
             .with(Property::MaximumQoS(told))
@@ -90,7 +90,7 @@ fn a_publish_above_the_maximum_qos_ends_the_connection() {
             (QoS::AtMostOnce, 2),
             (QoS::AtLeastOnce, 2),
         ] {
-            let mut t = Table::with(|config| config.max_qos = maximum);
+            let mut t = Table::with_listeners(|listener| listener.max_qos = maximum);
             let bob = t.client(version, "bob");
             t.sends(bob, subscribe(1, "#", 2));
             t.gets(bob, suback(1, &[maximum.bits()]));
@@ -112,7 +112,7 @@ fn a_publish_above_the_maximum_qos_ends_the_connection() {
 #[test]
 fn a_will_above_the_maximum_qos_is_refused() {
     for version in EVERY {
-        let mut t = Table::with(|config| config.max_qos = QoS::AtMostOnce);
+        let mut t = Table::with_listeners(|listener| listener.max_qos = QoS::AtMostOnce);
         t.connects(version, connect("bob").will("gone", "bob", 0, false));
         for qos in [1, 2] {
             let ann = t.says_connect(version, connect("ann").will("gone", "ann", qos, false));
@@ -151,7 +151,7 @@ fn that_nothing_is_retained_is_told_and_kept() {
 #[test]
 fn a_topic_alias_above_the_maximum_ends_the_connection() {
     for (maximum, alias, is_taken) in [(10, 10, true), (10, 11, false), (0, 1, false)] {
-        let mut t = Table::with(|config| config.max_topic_alias = maximum);
+        let mut t = Table::with_listeners(|listener| listener.max_topic_alias = maximum);
         let bob = t.client(V5, "bob");
         t.sends(bob, subscribe(1, "tea", 0));
         t.gets(bob, suback(1, &[0]));

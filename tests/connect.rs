@@ -88,10 +88,12 @@ fn packets_may_follow_a_connect_at_once() {
 #[test]
 fn all_that_a_connect_can_hold_is_taken_in_its_order() {
     for version in EVERY {
-        let mut t = Table::with(|config| config.allow_anonymous = false);
+        // The username is told by its effect: it is the Client Identifier by the second listener.
+        let mut t = Table::with(|config| config.listeners[1].use_username_as_clientid = true);
         let bob = t.connects(version, connect("bob").user("bob"));
         t.sends(bob, subscribe(1, "#", 1));
         t.gets(bob, suback(1, &[1]));
+        t.comes_by(1);
         let no_properties: &[u8] = if version == V5 { &[0] } else { &[] };
         let payload = [
             string("ann"),
@@ -116,10 +118,11 @@ fn all_that_a_connect_can_hold_is_taken_in_its_order() {
 #[test]
 fn a_refused_client_is_not_listened_to() {
     for version in EVERY {
-        let mut t = Table::with(|config| config.allow_anonymous = false);
+        let mut t = Table::with(|config| config.listeners[1].security.allow_anonymous = false);
         let bob = t.connects(version, connect("bob").user("bob"));
         t.sends(bob, subscribe(1, "#", 1));
         t.gets(bob, suback(1, &[1]));
+        t.comes_by(1);
         let mut bytes = connect("ann").will("gone", "ann", 0, false).bytes(version);
         bytes.extend(publish("tea", "hot").bytes(version));
         bytes.extend(pingreq().bytes(version));
@@ -136,25 +139,31 @@ fn a_refused_client_is_not_listened_to() {
 }
 
 #[test]
-fn clients_without_a_username_are_refused_if_so_set() {
+fn nobody_is_let_in_without_a_list_of_users_if_so_set() {
     for version in EVERY {
-        let mut t = Table::with(|config| config.allow_anonymous = false);
+        let mut t = Table::with_listeners(|listener| listener.security.allow_anonymous = false);
         let sentence = "clients without a username are not let in";
         let ann = t.says_connect(version, connect("ann"));
         t.refused(ann, ReasonCode::NotAuthorized, sentence);
         // An empty one is none.
         let bob = t.says_connect(version, connect("bob").user(""));
         t.refused(bob, ReasonCode::NotAuthorized, sentence);
-        t.connects(version, connect("cat").user("cat"));
-        t.connects(version, connect("dan").user("dan").pass(b"\x00\xff"));
-        t.connects(version, connect("eve").user("eve").pass(b""));
+        let sentence = "nobody is let in here, for no list of users is set";
+        for packet in [
+            connect("cat").user("cat"),
+            connect("dan").user("dan").pass(b"\x00\xff"),
+            connect("eve").user("eve").pass(b""),
+        ] {
+            let named = t.says_connect(version, packet);
+            t.refused(named, ReasonCode::NotAuthorized, sentence);
+        }
         t.silence();
     }
 }
 
 #[test]
 fn the_codes_of_3_1_1_and_5_for_not_authorized_on_the_wire() {
-    let mut t = Table::with(|config| config.allow_anonymous = false);
+    let mut t = Table::with_listeners(|listener| listener.security.allow_anonymous = false);
     for version in [V31, V311] {
         let ann = t.says_connect(version, connect("ann").durable());
         assert_eq!(t.next(ann).unwrap(), [0x20, 2, 0, 5]); // [MQTT-3.2.2-4] [MQTT-3.2.2-5]
@@ -174,7 +183,7 @@ fn a_password_without_a_user_name_is_for_5_alone() {
         let bob = t.says_bytes(version, &bytes);
         t.closed(bob); // [MQTT-3.1.2-22]
     }
-    let mut t = Table::with(|config| config.allow_anonymous = false);
+    let mut t = Table::with_listeners(|listener| listener.security.allow_anonymous = false);
     let ann = t.says_connect(V5, connect("ann").pass(b"token"));
     t.refused(
         ann,
@@ -199,7 +208,7 @@ fn passwords_and_will_payloads_may_hold_any_bytes() {
 
 #[test]
 fn a_refusal_is_no_longer_than_the_client_takes() {
-    let mut t = Table::with(|config| config.allow_anonymous = false);
+    let mut t = Table::with_listeners(|listener| listener.security.allow_anonymous = false);
     let sentence = "clients without a username are not let in";
     // Fixed header, flags, Reason Code, Property Length, then the Reason String with its head.
     let whole = 5 + 3 + u32::try_from(sentence.len()).unwrap();

@@ -214,7 +214,7 @@ fn a_qos_0_publish_has_no_packet_identifier() {
 fn no_properties_are_said_by_the_length_zero() {
     // [MQTT5-2.2.2-1]: sent,
     let mut t = Table::with(|config| {
-        config.max_topic_alias = 0;
+        config.listeners[0].max_topic_alias = 0;
         config.max_packet_size = 0;
         config.max_inflight_messages = 0;
     });

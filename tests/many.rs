@@ -75,7 +75,7 @@ fn one_filter_may_have_very_many_subscribers() {
         .collect();
     let now = t.now();
     for (number, conn) in conns.iter().enumerate() {
-        let peer = midge::broker::client::Peer::new(([127, 0, 0, 1], 4000).into(), 1883);
+        let peer = midge::broker::client::Peer::new(([127, 0, 0, 1], 4000).into(), 1883, 0);
         bytes = connect(&format!("client {number}")).bytes(V311);
         let filter = if number % 2 == 0 { "a" } else { "$share/g/a" };
         bytes.extend(subscribe(1, filter, 0).bytes(V311));

@@ -168,7 +168,7 @@ fn many_who_subscribe_at_once_are_served_by_turns() {
     let conns: Vec<_> = (100..100 + CLIENTS).map(ConnId::from_index).collect();
     for (number, conn) in conns.iter().enumerate() {
         let address = ([127, 0, 0, 1], 4000).into();
-        t.broker.opened(*conn, Peer::new(address, 1883), now);
+        t.broker.opened(*conn, Peer::new(address, 1883, 0), now);
         let mut bytes = connect(&format!("client {number}")).bytes(V311);
         bytes.extend(subscribe(1, "#", 0).bytes(V311));
         t.broker.received(*conn, &bytes, now);

@@ -192,8 +192,9 @@ fn a_clean_session_cannot_be_taken_over() {
 #[test]
 fn a_connect_that_is_refused_takes_nothing_over() {
     for version in EVERY {
-        let mut t = Table::with(|config| config.allow_anonymous = false);
+        let mut t = Table::with(|config| config.listeners[1].security.allow_anonymous = false);
         let ann = t.connects(version, connect("ann").user("ann").lasting(100));
+        t.comes_by(1);
         let thief = t.says_connect(version, connect("ann"));
         // [MQTT-3.2.2-4] [MQTT5-3.2.2-6]: Session Present 0, although there is one
         t.refused(
@@ -204,6 +205,7 @@ fn a_connect_that_is_refused_takes_nothing_over() {
         t.silence();
         t.open(ann);
         t.drops(ann);
+        t.comes_by(0);
         let ann = t.says_connect(version, connect("ann").user("ann").lasting(100));
         t.gets(ann, let_in(version, true));
     }

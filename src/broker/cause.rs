@@ -1,6 +1,7 @@
 //! Why a connection ends, in one place: the Reason Code for the peer, the sentence for the peer
 //! and the log, and whether the Will is published.
 
+use crate::codec::dialect::ProtocolVersion;
 use crate::codec::error::DecodeError;
 use crate::codec::frame::PacketType;
 use crate::codec::reason::ReasonCode;
@@ -55,6 +56,10 @@ pub enum Cause {
     AuthenticationMethod,
     /// CONNECT without a Client Identifier, where one is needed.
     NoClientIdentifier,
+    /// No username, which would be the Client Identifier here.
+    NoUsername,
+    /// A protocol version that this listener does not let in.
+    VersionNotAccepted(ProtocolVersion),
     /// A 3.x client asks for a longer Keep Alive than is allowed, which it cannot be told.
     KeepAliveTooLong(u16),
     /// The client takes no packet as long as the CONNACK it needs.
@@ -110,10 +115,11 @@ impl Cause {
             Self::Decode(error) => error.reason_code(),
             Self::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
             Self::ConnAckTooLarge => ReasonCode::PacketTooLarge,
-            Self::NoClientIdentifier | Self::KeepAliveTooLong(_) => {
+            Self::NoClientIdentifier | Self::NoUsername | Self::KeepAliveTooLong(_) => {
                 ReasonCode::ClientIdentifierNotValid
             }
-            Self::Refused(Refusal::Anonymous) => ReasonCode::NotAuthorized,
+            Self::VersionNotAccepted(_) => ReasonCode::UnsupportedProtocolVersion,
+            Self::Refused(Refusal::Anonymous | Refusal::NoUsers) => ReasonCode::NotAuthorized,
             Self::TopicName(_) | Self::WillTopic(_) => ReasonCode::TopicNameInvalid,
             Self::TopicFilter(_) => ReasonCode::TopicFilterInvalid,
             Self::TopicAliasTooHigh { .. } => ReasonCode::TopicAliasInvalid,
@@ -218,6 +224,13 @@ impl fmt::Display for Cause {
             }
             Self::Refused(Refusal::Anonymous) => {
                 f.write_str("clients without a username are not let in")
+            }
+            Self::Refused(Refusal::NoUsers) => {
+                f.write_str("nobody is let in here, for no list of users is set")
+            }
+            Self::NoUsername => f.write_str("the username is the Client Identifier here; give one"),
+            Self::VersionNotAccepted(version) => {
+                write!(f, "protocol level {} is not let in here", version.level())
             }
             Self::TopicName(error) => error.fmt(f),
             Self::WillTopic(error) => write!(f, "Will Topic: {error}"),

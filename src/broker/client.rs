@@ -16,18 +16,28 @@ pub struct Peer {
     ip: IpAddr,
     port: u16,
     listener_port: u16,
+    listener: u16,
 }
 
 impl Peer {
-    /// A peer that connected from `address` to `listener_port`.
-    pub fn new(address: SocketAddr, listener_port: u16) -> Self {
+    /// A peer that connected from `address` to `listener_port`, by the listener that has this place
+    /// among those of the configuration.
+    pub fn new(address: SocketAddr, listener_port: u16, listener: usize) -> Self {
         // An IPv4 peer of an IPv6 socket is still an IPv4 peer.
         let ip = address.ip().to_canonical();
         Self {
             ip,
             port: address.port(),
             listener_port,
+            // No port is opened twice: there are no more of them than numbers here, but for Unix
+            // sockets, whose owner wrote each one down.
+            listener: u16::try_from(listener).unwrap_or(u16::MAX),
         }
+    }
+
+    /// The place of the listener it came by among those of the configuration.
+    pub fn listener(&self) -> usize {
+        usize::from(self.listener)
     }
 
     /// The port it connected to.

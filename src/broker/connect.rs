@@ -13,7 +13,7 @@ use crate::codec::connect::{ConnAck, Connect};
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
-use crate::config::Config;
+use crate::config::{Config, Listener, Versions};
 use crate::message::{Identity, QoS};
 use crate::time::{Mono, Now};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -39,21 +39,28 @@ pub fn connect(
     if packet.properties.authentication_method().is_some() {
         return Err(Cause::AuthenticationMethod); // [MQTT5-4.12.0-1]
     }
+    let config = Rc::clone(&state.config);
+    let Some(listener) = listener_of(conn, state, &config) else {
+        return Ok(());
+    };
+    if !is_accepted(packet.version, listener.accept_protocol_versions) {
+        return Err(Cause::VersionNotAccepted(packet.version)); // [MQTT-3.1.2-2] [MQTT5-3.1.2-2]
+    }
     let mut told = Told::default();
-    let keep_alive_s = keep_alive(packet, &state.config, &mut told)?;
-    let identity = identify(packet, state, &mut told)?;
+    let keep_alive_s = keep_alive(packet, &config, &mut told)?;
+    let identity = identify(packet, listener, state, &mut told)?;
     state
         .policy
-        .admit(&identity, packet.password)
+        .admit(&identity, packet.password, &listener.security)
         .map_err(Cause::Refused)?;
     let will = packet
         .will
         .as_ref()
-        .map(|will| will::keep(will, state))
+        .map(|will| will::keep(will, listener, &config))
         .transpose()?;
     let mut properties = Vec::new();
     if packet.version.has_properties() {
-        tell(&identity, &told, &state.config, &mut properties);
+        tell(&identity, &told, listener, &config, &mut properties);
     }
     let connack = ConnAck {
         session_present: false,
@@ -82,7 +89,7 @@ pub fn connect(
         session.will_at = Mono::NEVER; // [MQTT5-3.1.3-9]
         session.ends_at = Mono::NEVER;
     }
-    open(conn, id, packet, keep_alive_s, state);
+    open(conn, id, packet, keep_alive_s, listener, state);
     log_connected(conn, packet, keep_alive_s, &identity, state);
     let connack = ConnAck {
         session_present: is_resumed,
@@ -93,6 +100,19 @@ pub fn connect(
         line.resume(now);
     }
     Ok(())
+}
+
+fn listener_of<'c>(conn: ConnId, state: &State, config: &'c Config) -> Option<&'c Listener> {
+    let client = state.clients.get(conn)?;
+    config.listeners.get(client.peer.listener())
+}
+
+fn is_accepted(version: ProtocolVersion, accepted: Versions) -> bool {
+    match version {
+        ProtocolVersion::V31 => accepted.v3_1,
+        ProtocolVersion::V311 => accepted.v3_1_1,
+        ProtocolVersion::V5 => accepted.v5_0,
+    }
 }
 
 /// The Keep Alive in force. Above `max_keepalive` 5.0 is told a shorter one [MQTT5-3.1.2-21]
@@ -110,23 +130,31 @@ fn keep_alive(packet: &Connect<'_>, config: &Config, told: &mut Told) -> Result<
     Ok(maximum)
 }
 
-/// Who this is: by its own Client Identifier, or one made up for it.
+/// Who this is: by its own Client Identifier, its username where that takes its place, or an
+/// identifier made up for it.
 fn identify(
     packet: &Connect<'_>,
+    listener: &Listener,
     state: &mut State,
     told: &mut Told,
 ) -> Result<Rc<Identity>, Cause> {
     let mut client_identifier: Box<str> = packet.client_identifier.into();
-    if client_identifier.is_empty() {
+    if listener.use_username_as_clientid {
+        told.assigned_client_identifier = client_identifier.is_empty();
+        client_identifier = packet.username.unwrap_or_default().into();
+        if client_identifier.is_empty() {
+            return Err(Cause::NoUsername);
+        }
+    } else if client_identifier.is_empty() {
         let may_be_assigned = match packet.version {
             ProtocolVersion::V31 => false,               // [MQTT31 §3.1]
             ProtocolVersion::V311 => packet.clean_start, // [MQTT-3.1.3-7] [MQTT-3.1.3-8]
             ProtocolVersion::V5 => true,                 // [MQTT5-3.1.3-6]
         };
-        if !may_be_assigned || !state.config.allow_zero_length_clientid {
+        if !may_be_assigned || !listener.security.allow_zero_length_clientid {
             return Err(Cause::NoClientIdentifier);
         }
-        client_identifier = assign(state);
+        client_identifier = assign(&listener.security.auto_id_prefix, state);
         told.assigned_client_identifier = true;
     }
     Ok(Rc::new(Identity {
@@ -136,9 +164,9 @@ fn identify(
 }
 
 /// A Client Identifier that nobody has [MQTT-3.1.3-6] [MQTT5-3.2.2-16].
-fn assign(state: &mut State) -> Box<str> {
+fn assign(prefix: &str, state: &mut State) -> Box<str> {
     loop {
-        let identifier = format!("{}{}", state.config.auto_id_prefix, uuid(&mut state.chance));
+        let identifier = format!("{prefix}{}", uuid(&mut state.chance));
         if state.sessions.find(&identifier).is_none() {
             return identifier.into();
         }
@@ -193,7 +221,14 @@ fn displace(
 }
 
 /// Makes the connection an active one.
-fn open(conn: ConnId, id: SessionId, packet: &Connect<'_>, keep_alive_s: u16, state: &mut State) {
+fn open(
+    conn: ConnId,
+    id: SessionId,
+    packet: &Connect<'_>,
+    keep_alive_s: u16,
+    listener: &Listener,
+    state: &mut State,
+) {
     let State {
         clients,
         timers,
@@ -215,7 +250,7 @@ fn open(conn: ConnId, id: SessionId, packet: &Connect<'_>, keep_alive_s: u16, st
     client.topic_alias_maximum = properties
         .topic_alias_maximum()
         .unwrap_or(0)
-        .min(config.max_topic_alias_broker);
+        .min(listener.max_topic_alias_broker);
     client.problem_information = properties.request_problem_information().unwrap_or(true);
     timers.arm(
         TimerKey::Connection(conn),
@@ -285,21 +320,21 @@ fn acknowledge(conn: ConnId, identity: &Identity, connack: &ConnAck<'_>, state: 
 }
 
 /// The properties of a CONNACK, in mosquitto's order: some clients' tests compare bytes.
-fn tell(identity: &Identity, told: &Told, config: &Config, out: &mut Vec<u8>) {
+fn tell(identity: &Identity, told: &Told, listener: &Listener, config: &Config, out: &mut Vec<u8>) {
     if told.assigned_client_identifier {
         Property::AssignedClientIdentifier(&identity.client_identifier).encode(out);
     }
     if let Some(keep_alive_s) = told.server_keep_alive_s {
         Property::ServerKeepAlive(keep_alive_s).encode(out);
     }
-    if config.max_qos < QoS::ExactlyOnce {
-        Property::MaximumQoS(config.max_qos == QoS::AtLeastOnce).encode(out); // [MQTT5-3.2.2-9]
+    if listener.max_qos < QoS::ExactlyOnce {
+        Property::MaximumQoS(listener.max_qos == QoS::AtLeastOnce).encode(out); // [MQTT5-3.2.2-9]
     }
     if !config.retain_available {
         Property::RetainAvailable(false).encode(out);
     }
-    if config.max_topic_alias > 0 {
-        Property::TopicAliasMaximum(config.max_topic_alias).encode(out);
+    if listener.max_topic_alias > 0 {
+        Property::TopicAliasMaximum(listener.max_topic_alias).encode(out);
     }
     if let Some(bytes) = NonZeroU32::new(config.max_packet_size) {
         Property::MaximumPacketSize(bytes).encode(out);

@@ -40,7 +40,10 @@ pub fn publish(
     now: Now,
 ) -> Result<(), Cause> {
     state.stats.publish_received += 1;
-    if packet.qos > state.config.max_qos {
+    let Some(listener) = state.listener(from.conn) else {
+        return Ok(());
+    };
+    if packet.qos > listener.max_qos {
         return Err(Cause::QoSNotSupported(packet.qos)); // [MQTT5-3.2.2-11]
     }
     if packet.retain && !state.config.retain_available {
@@ -228,7 +231,9 @@ fn resolve_alias(
             Ok(None)
         };
     };
-    let maximum = state.config.max_topic_alias;
+    let maximum = state
+        .listener(from.conn)
+        .map_or(0, |listener| listener.max_topic_alias);
     if alias.get() > maximum {
         return Err(Cause::TopicAliasTooHigh {
             alias: alias.get(),

@@ -2,13 +2,13 @@
 
 use super::client::Clients;
 use super::effects::Effects;
-use super::key::{GroupId, SessionId};
+use super::key::{ConnId, GroupId, SessionId};
 use super::retained::Retained;
 use super::session::Sessions;
 use super::stats::Stats;
 use super::subscriptions::{Match, Subscriptions};
 use super::timers::{Timer, TimerKey, Timers};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::policy::Policy;
 #[cfg(any(test, debug_assertions))]
 use crate::time::Mono;
@@ -84,6 +84,12 @@ impl State {
             groups: Vec::new(),
             properties: Vec::new(),
         }
+    }
+
+    /// The settings of the listener that a connection came by.
+    pub fn listener(&self, conn: ConnId) -> Option<&Listener> {
+        let client = self.clients.get(conn)?;
+        self.config.listeners.get(client.peer.listener())
     }
 
     /// Whether a timer is still its owner's.

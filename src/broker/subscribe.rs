@@ -136,7 +136,8 @@ fn subscribe_one(
     );
     // `Choice:` what is asked for is granted, up to the highest QoS there is here [MQTT-3.8.4-6]
     // [MQTT5-3.2.2-10] [MQTT5-3.8.4-8].
-    let qos = options.qos.min(state.config.max_qos);
+    let maximum = state.listener(from.conn).map(|listener| listener.max_qos);
+    let qos = options.qos.min(maximum.unwrap_or_default());
     // A bridge of 3.x is served as 5.0's options would ask for.
     let terms = Terms::from(SubscriptionOptions {
         no_local: options.no_local || (client.bridge && filter.share_name().is_none()),

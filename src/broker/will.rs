@@ -6,6 +6,7 @@ use super::publish;
 use super::session::WillMessage;
 use super::state::State;
 use crate::codec::connect::Will;
+use crate::config::{Config, Listener};
 use crate::message::{Identity, Publication};
 use crate::time::Now;
 use crate::topic::name::TopicName;
@@ -15,12 +16,16 @@ use std::rc::Rc;
 ///
 /// # Errors
 /// Why a client with such a Will is not let in.
-pub fn keep(will: &Will<'_>, state: &State) -> Result<Box<WillMessage>, Cause> {
+pub fn keep(
+    will: &Will<'_>,
+    listener: &Listener,
+    config: &Config,
+) -> Result<Box<WillMessage>, Cause> {
     TopicName::new(will.topic).map_err(Cause::WillTopic)?;
-    if will.qos > state.config.max_qos {
+    if will.qos > listener.max_qos {
         return Err(Cause::QoSNotSupported(will.qos)); // [MQTT5-3.2.2-12]
     }
-    if will.retain && !state.config.retain_available {
+    if will.retain && !config.retain_available {
         return Err(Cause::RetainNotSupported); // [MQTT5-3.2.2-13]
     }
     let mut scratch = Vec::new();

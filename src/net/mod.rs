@@ -89,7 +89,8 @@ impl Server {
         })
     }
 
-    /// Opens a listening socket; port 0 lets the kernel choose. Returns where it listens.
+    /// Opens a listening socket; port 0 lets the kernel choose. Returns where it listens. The first
+    /// one has the settings of the configuration's first listener, and so on.
     ///
     /// # Errors
     /// What the kernel says.
@@ -233,7 +234,9 @@ impl Server {
             }
             let port = listener.address().port();
             match listener.accept() {
-                Accepted::Stream(stream, address) => self.open(stream, address, port, now),
+                Accepted::Stream(stream, address) => {
+                    self.open(stream, Peer::new(address, port, index), now);
+                }
                 Accepted::Nobody => return self.pause.end(),
                 Accepted::Shortage(error) => return self.pause.begin(&error, now.mono),
             }
@@ -241,16 +244,16 @@ impl Server {
         self.accept_again = true;
     }
 
-    fn open(&mut self, stream: TcpStream, address: SocketAddr, port: u16, now: Now) {
+    fn open(&mut self, stream: TcpStream, peer: Peer, now: Now) {
         let entry = self.links.vacant_entry();
         let conn = ConnId::from_index(entry.key());
         match Link::open(stream, self.poll.registry(), Token(entry.key())) {
             Ok(link) => {
                 entry.insert(link);
-                self.broker.opened(conn, Peer::new(address, port), now);
+                self.broker.opened(conn, peer, now);
             }
             // It can have been reset already.
-            Err(error) => log::debug!("Connection from {address} failed: {error}."),
+            Err(error) => log::debug!("Connection from {peer} failed: {error}."),
         }
     }
 

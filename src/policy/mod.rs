@@ -1,7 +1,7 @@
 //! Who may do what: four questions, asked by the core at the four places where they matter, and
 //! answered here alone.
 
-use crate::config::Config;
+use crate::config::{Config, Security};
 use crate::message::Identity;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
@@ -11,33 +11,38 @@ use crate::topic::name::TopicName;
 pub enum Refusal {
     /// No username, and clients without one are not let in.
     Anonymous,
+    /// A username, but nobody has a list of users to find it in.
+    NoUsers,
 }
 
 /// The rules in force.
 #[derive(Debug)]
-pub struct Policy {
-    allow_anonymous: bool,
-}
+pub struct Policy {}
 
 impl Policy {
     /// The rules that `config` sets.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            allow_anonymous: config.allow_anonymous,
-        }
+    pub fn new(_config: &Config) -> Self {
+        Self {}
     }
 
-    /// May this client connect? There is no list of users to hold `password` against yet, so that,
-    /// as with a mosquitto that has none, every username is taken.
+    /// May this client connect by a listener with these settings? There is no list of users to hold
+    /// `password` against yet. So, as with a mosquitto that has none, every username is taken where
+    /// clients without one are let in, and none where they are not.
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, identity: &Identity, password: Option<&[u8]>) -> Result<(), Refusal> {
+    pub fn admit(
+        &self,
+        identity: &Identity,
+        password: Option<&[u8]>,
+        security: &Security,
+    ) -> Result<(), Refusal> {
         let _ = password;
         match identity.username.as_deref() {
+            _ if security.allow_anonymous => Ok(()),
             // Choice: an empty username is none, as with mosquitto.
-            None | Some("") if !self.allow_anonymous => Err(Refusal::Anonymous),
-            _ => Ok(()),
+            None | Some("") => Err(Refusal::Anonymous),
+            Some(_) => Err(Refusal::NoUsers),
         }
     }
 

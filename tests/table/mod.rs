@@ -30,7 +30,7 @@ use midge::codec::property::{Properties, Property};
 use midge::codec::publish::Publish;
 use midge::codec::reason::ReasonCode;
 use midge::codec::subscribe::{SubAck, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
-use midge::config::Config;
+use midge::config::{Config, Listener};
 use midge::limits;
 use midge::message::{PacketIdentifier, QoS};
 use midge::time::{Mono, Now, Unix};
@@ -68,6 +68,8 @@ pub struct Table {
     now: Now,
     chairs: Vec<Chair>,
     free: Vec<ConnId>,
+    /// The place of the listener that new connections come by.
+    listener: usize,
 }
 
 impl Table {
@@ -89,7 +91,18 @@ impl Table {
             now,
             chairs: Vec::new(),
             free: Vec::new(),
+            listener: 0,
         }
+    }
+
+    /// A broker whose listeners all have other settings.
+    pub fn with_listeners(change: impl FnMut(&mut Listener)) -> Self {
+        Self::with(|config| config.listeners.iter_mut().for_each(change))
+    }
+
+    /// New connections come by another listener from now on; the first is 0.
+    pub fn comes_by(&mut self, listener: usize) {
+        self.listener = listener;
     }
 
     fn chair(&mut self, seat: Seat) -> &mut Chair {
@@ -115,7 +128,8 @@ impl Table {
             is_gone: false,
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        self.broker.opened(conn, Peer::new(address, 1883), self.now);
+        let peer = Peer::new(address, 1883, self.listener);
+        self.broker.opened(conn, peer, self.now);
         self.settle();
         seat
     }
