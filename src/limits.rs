@@ -99,5 +99,15 @@ pub const SLOW_PACKET_BYTES: usize = 1000;
 /// publishers send at once does not overflow the queue of one subscriber before it is flushed.
 pub const READ_BYTES_PER_TURN: usize = WRITE_QUEUE_BYTES_MAX / 2;
 
+/// Seconds in which a line that peers can cause as often as they like is written once.
+pub const NOTICE_INTERVAL_S: u64 = 60;
+
+/// Such lines remembered at one time, to hold them back.
+pub const NOTICES_MAX: usize = 64;
+
+/// Takeovers of one session within [`NOTICE_INTERVAL_S`] that make a fight of it: the first may be
+/// a client that comes back, and the second shows that its other self does, too.
+pub const TAKEOVERS_MAX: u32 = 3;
+
 /// Bytes of a line in the log at most, without its time; mosquitto's limit.
 pub const LOG_LINE_BYTES_MAX: usize = 1000;

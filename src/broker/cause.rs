@@ -40,6 +40,12 @@ pub enum Cause {
     KeepAliveTimeout,
     /// No CONNECT came in time.
     NoConnect,
+    /// There are as many connections as there may be.
+    TooManyConnections,
+    /// There are as many sessions as there may be.
+    TooManySessions,
+    /// A Client Identifier that does not begin as it must here.
+    ClientIdentifierPrefix,
     /// Another connection took the session over.
     SessionTakenOver,
     /// The first packet is no CONNECT.
@@ -111,6 +117,9 @@ impl Cause {
             Self::ServerShuttingDown => ReasonCode::ServerShuttingDown,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::NoConnect => ReasonCode::MaximumConnectTime,
+            Self::TooManyConnections => ReasonCode::ServerBusy,
+            Self::TooManySessions => ReasonCode::QuotaExceeded,
+            Self::ClientIdentifierPrefix => ReasonCode::NotAuthorized,
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
             Self::Decode(error) => error.reason_code(),
             Self::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
@@ -159,6 +168,7 @@ impl Cause {
             ReasonCode::MalformedPacket => "malformed packet",
             ReasonCode::NotAuthorized => "not authorised",
             ReasonCode::PacketTooLarge => "oversize packet",
+            ReasonCode::QuotaExceeded => "quota exceeded",
             ReasonCode::TopicAliasInvalid => "topic alias invalid",
             ReasonCode::ReceiveMaximumExceeded => "receive maximum exceeded",
             ReasonCode::QoSNotSupported => "QoS not supported",
@@ -196,6 +206,11 @@ impl fmt::Display for Cause {
             Self::ServerShuttingDown => f.write_str("server shutting down"),
             Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
             Self::NoConnect => f.write_str("no CONNECT in time"),
+            Self::TooManyConnections => f.write_str("there are too many connections"),
+            Self::TooManySessions => f.write_str("there are as many sessions here as there may be"),
+            Self::ClientIdentifierPrefix => {
+                f.write_str("this Client Identifier does not begin as it must here")
+            }
             Self::SessionTakenOver => f.write_str("session taken over"),
             Self::NotConnect(Stranger::Http) => {
                 f.write_str("this looks like HTTP; a browser or WebSocket client on the MQTT port")

@@ -40,6 +40,11 @@ impl Peer {
         usize::from(self.listener)
     }
 
+    /// Its address, without the port.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
     /// The port it connected to.
     pub fn listener_port(&self) -> u16 {
         self.listener_port
@@ -147,6 +152,8 @@ impl Client {
 pub struct Clients {
     slots: Vec<Option<Box<Client>>>,
     count: usize,
+    /// Connections that are not closing, by listener.
+    by_listener: Vec<u32>,
 }
 
 impl Clients {
@@ -160,6 +167,13 @@ impl Clients {
             debug_assert!(slot.is_none(), "the shell reused a key in use");
             self.count += usize::from(slot.is_none());
             *slot = Some(Box::new(Client::new(peer, now)));
+            let listener = peer.listener();
+            if listener >= self.by_listener.len() {
+                self.by_listener.resize(listener + 1, 0);
+            }
+            if let Some(count) = self.by_listener.get_mut(listener) {
+                *count += 1;
+            }
         }
     }
 
@@ -181,6 +195,27 @@ impl Clients {
     /// The connection at `conn`.
     pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
         self.slots.get_mut(conn.index())?.as_deref_mut()
+    }
+
+    /// Marks `conn` as closing, from when on no limit counts it; the stage it was in.
+    pub fn begin_closing(&mut self, conn: ConnId) -> Option<Stage> {
+        let client = self.slots.get_mut(conn.index())?.as_deref_mut()?;
+        let stage = std::mem::replace(&mut client.stage, Stage::Closing);
+        let count = self.by_listener.get_mut(client.peer.listener());
+        if let Some(count) = count.filter(|_| stage != Stage::Closing) {
+            *count = count.saturating_sub(1);
+        }
+        Some(stage)
+    }
+
+    /// Connections by one listener that are not closing.
+    pub fn open_at(&self, listener: usize) -> u32 {
+        self.by_listener.get(listener).copied().unwrap_or_default()
+    }
+
+    /// Connections that are not closing.
+    pub fn open_count(&self) -> u32 {
+        self.by_listener.iter().sum()
     }
 
     /// Connections.

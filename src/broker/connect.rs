@@ -59,6 +59,9 @@ pub fn connect(
         .map(|will| will::keep(will, listener, &config))
         .transpose()?;
     let mut properties = Vec::new();
+    if is_one_too_many(&identity.client_identifier, state) {
+        return Err(Cause::TooManySessions);
+    }
     if packet.version.has_properties() {
         tell(&identity, &told, listener, &config, &mut properties);
     }
@@ -71,7 +74,13 @@ pub fn connect(
         return Err(Cause::ConnAckTooLarge); // [MQTT5-3.1.2-24]
     }
 
-    let resumed = displace(&identity.client_identifier, packet.clean_start, state, now);
+    let resumed = displace(
+        conn,
+        &identity.client_identifier,
+        packet.clean_start,
+        state,
+        now,
+    );
     let expiry_interval_s = session_expiry(packet);
     let is_resumed = resumed.is_some();
     let id = match resumed {
@@ -157,10 +166,22 @@ fn identify(
         client_identifier = assign(&listener.security.auto_id_prefix, state);
         told.assigned_client_identifier = true;
     }
+    let prefix = state.config.clientid_prefixes.as_deref();
+    if !client_identifier.starts_with(prefix.unwrap_or_default()) {
+        return Err(Cause::ClientIdentifierPrefix);
+    }
     Ok(Rc::new(Identity {
         client_identifier,
         username: packet.username.map(Box::from),
     }))
+}
+
+/// Whether this client needs a session of its own above `global_max_clients`.
+fn is_one_too_many(client_identifier: &str, state: &State) -> bool {
+    let maximum = usize::try_from(state.config.global_max_clients).unwrap_or(usize::MAX);
+    maximum != 0
+        && state.sessions.len() >= maximum
+        && state.sessions.find(client_identifier).is_none()
 }
 
 /// A Client Identifier that nobody has [MQTT-3.1.3-6] [MQTT5-3.2.2-16].
@@ -199,6 +220,7 @@ fn session_expiry(packet: &Connect<'_>) -> u32 {
 /// Ends the connection that has this Client Identifier [MQTT-3.1.4-2] [MQTT5-3.1.4-3], and with
 /// `clean_start` its session [MQTT-3.1.2-6] [MQTT5-3.1.2-4]; the session to go on with, if any.
 fn displace(
+    new: ConnId,
     client_identifier: &str,
     clean_start: bool,
     state: &mut State,
@@ -209,6 +231,12 @@ fn displace(
     session_due(old, state, now);
     let old = state.sessions.find(client_identifier)?;
     if let Some(conn) = state.sessions.get(old)?.conn {
+        let State {
+            clients, notices, ..
+        } = state;
+        if let (Some(old), Some(new)) = (clients.get(conn), clients.get(new)) {
+            notices.taken_over(client_identifier, &old.peer, &new.peer, now.mono);
+        }
         close_connection(conn, Cause::SessionTakenOver, state, now);
     }
     // It may have ended with its connection.
@@ -353,6 +381,7 @@ pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut
         ReasonCode::UnsupportedProtocolVersion
             | ReasonCode::ClientIdentifierNotValid
             | ReasonCode::ServerUnavailable
+            | ReasonCode::QuotaExceeded
             | ReasonCode::BadUserNameOrPassword
             | ReasonCode::NotAuthorized
     );

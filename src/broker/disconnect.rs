@@ -55,13 +55,10 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
         sessions,
         ..
     } = state;
-    let Some(client) = clients.get_mut(conn) else {
+    let stage = clients.begin_closing(conn).unwrap_or(Stage::Closing);
+    let Some(client) = clients.get_mut(conn).filter(|_| stage != Stage::Closing) else {
         return false;
     };
-    let stage = std::mem::replace(&mut client.stage, Stage::Closing);
-    if stage == Stage::Closing {
-        return false;
-    }
     client.aliases = None;
     let may_tell = client.version.has_server_disconnect() && !cause.is_by_peer();
     if matches!(stage, Stage::Active(_)) && may_tell {
@@ -84,7 +81,13 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
 fn log_end(name: &str, stage: Stage, client: &Client, cause: &Cause) {
     // A health probe opens and closes, and must not fill the log.
     let is_probe = stage == Stage::Silent && cause.is_by_peer();
-    let level = if is_probe { Level::Debug } else { Level::Info };
+    // Said already, as often as is good.
+    let is_denied = *cause == Cause::TooManyConnections;
+    let level = if is_probe || is_denied {
+        Level::Debug
+    } else {
+        Level::Info
+    };
     log::log!(
         level,
         "Client {name} [{}] disconnected{}",

@@ -5,7 +5,8 @@
 //! ```text
 //!   the door      mod                 decides which verb a packet is
 //!   the verbs     connect  publish  deliver  subscribe  replay  will  disconnect
-//!   the tables    client  session  inflight  subscriptions  retained  timers  stats   (state)
+//!   the tables    client  session  inflight  subscriptions  retained  timers  notices  stats
+//!                 (state)
 //! ```
 
 pub mod cause;
@@ -17,6 +18,7 @@ pub mod effects;
 mod inflight;
 pub mod key;
 mod key_set;
+mod notices;
 mod publish;
 mod replay;
 mod retained;
@@ -38,7 +40,7 @@ use crate::limits;
 use crate::time::{Mono, Now};
 use crate::write_queue::WriteQueue;
 use cause::{Cause, Stranger};
-use client::{Peer, Stage};
+use client::{Clients, Peer, Stage};
 use disconnect::{close_connection, end_connection};
 use effects::Effects;
 use key::{ConnId, SessionId};
@@ -75,12 +77,22 @@ impl Broker {
         }
     }
 
-    /// A connection was accepted. `conn` must be free.
+    /// A connection was accepted. `conn` must be free. Above a limit of connections it is closed
+    /// again at once.
     pub fn opened(&mut self, conn: ConnId, peer: Peer, now: Now) {
         let State {
-            clients, timers, ..
+            clients,
+            timers,
+            config,
+            notices,
+            ..
         } = &mut self.state;
         clients.open(conn, peer, now.mono);
+        if let Some(option) = exceeded(clients, peer.listener(), config) {
+            notices.denied(&peer, option, now.mono);
+            close_connection(conn, Cause::TooManyConnections, &mut self.state, now);
+            return;
+        }
         if let Some(client) = clients.get_mut(conn) {
             let deadline = now.mono.plus_s(limits::CONNECT_WAIT_S);
             timers.arm(TimerKey::Connection(conn), deadline, &mut client.timer_at);
@@ -347,6 +359,18 @@ impl Broker {
         };
         close_connection(conn, cause, &mut self.state, now);
     }
+}
+
+/// The limit of connections that the newest one has exceeded, by the name of its option.
+fn exceeded(clients: &Clients, listener: usize, config: &Config) -> Option<&'static str> {
+    let is_above = |count: u32, maximum: u32| maximum != 0 && count > maximum;
+    let here = config.listeners.get(listener);
+    let maximum = here.map_or(0, |listener| listener.max_connections);
+    if is_above(clients.open_at(listener), maximum) {
+        return Some("max_connections");
+    }
+    is_above(clients.open_count(), config.global_max_connections)
+        .then_some("global_max_connections")
 }
 
 /// How much the broker holds.

@@ -1,8 +1,11 @@
 //! Everything the core owns, as fields that verbs borrow one by one.
 
 use super::client::Clients;
+#[cfg(any(test, debug_assertions))]
+use super::client::{Client, Stage};
 use super::effects::Effects;
 use super::key::{ConnId, GroupId, SessionId};
+use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
 use super::stats::Stats;
@@ -51,6 +54,8 @@ pub struct State {
     pub timers: Timers,
     /// Counters.
     pub stats: Stats,
+    /// Lines for the log that are held back.
+    pub notices: Notices,
     /// Requests to the shell.
     pub effects: Effects,
     /// Chance.
@@ -77,6 +82,7 @@ impl State {
             retained: Retained::default(),
             timers: Timers::default(),
             stats: Stats::default(),
+            notices: Notices::default(),
             effects: Effects::default(),
             chance: Chance { seed, count: 0 },
             replaying: Vec::new(),
@@ -120,6 +126,11 @@ impl State {
     pub fn check(&self) -> Result<(), String> {
         self.subscriptions.check()?;
         self.retained.check()?;
+        let is_open = |(_, client): &(ConnId, &Client)| client.stage != Stage::Closing;
+        let open = self.clients.iter().filter(is_open).count();
+        if open != self.clients.open_count() as usize {
+            return Err(format!("{open} connections are open, the listeners differ"));
+        }
         for (conn, client) in self.clients.iter() {
             let Some(id) = client.session() else { continue };
             if self.sessions.get(id).and_then(|session| session.conn) != Some(conn) {
