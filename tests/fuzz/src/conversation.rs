@@ -189,7 +189,7 @@ impl Room {
     /// A new connection, in place of the one that was there.
     fn opens(&mut self, who: usize) {
         self.drops(who, 0);
-        let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), 1883);
+        let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), 1883, 0);
         self.broker.opened(conn(who), peer, self.now);
         self.chairs[who].is_open = true;
     }

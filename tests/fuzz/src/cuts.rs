@@ -80,7 +80,7 @@ fn converse(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
         unix: Unix(1_800_000_000),
     };
     let conn = ConnId::from_index(0);
-    let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), 1883);
+    let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), 1883, 0);
     let mut broker = Broker::new(Rc::new(Config::default()), 7);
     broker.opened(conn, peer, now);
     let mut stash = Vec::new();
