@@ -111,3 +111,6 @@ pub const TAKEOVERS_MAX: u32 = 3;
 
 /// Bytes of a line in the log at most, without its time; mosquitto's limit.
 pub const LOG_LINE_BYTES_MAX: usize = 1000;
+
+/// Errors reported for one password or ACL file, after which the rest of it is not reported.
+pub const AUTH_FILE_ERRORS_MAX: usize = 100;

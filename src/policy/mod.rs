@@ -1,6 +1,8 @@
 //! Who may do what: four questions, asked by the core at the four places where they matter, and
 //! answered here alone.
 
+pub mod acl;
+
 use crate::config::{Config, Security};
 use crate::message::Identity;
 use crate::topic::filter::TopicFilter;
