@@ -112,5 +112,26 @@ pub const TAKEOVERS_MAX: u32 = 3;
 /// Bytes of a line in the log at most, without its time; mosquitto's limit.
 pub const LOG_LINE_BYTES_MAX: usize = 1000;
 
+/// Iterations of PBKDF2 that a stored password hash may ask for; mosquitto writes 1000, go-auth
+/// 100,000. This many take half a second on a desktop machine.
+pub const PBKDF2_ITERATIONS_MAX: u32 = 1_000_000;
+
+/// KiB of memory that an argon2id hash may ask for, taken while one password is checked: the
+/// 64 MiB of RFC 9106's recommendation for small machines. mosquitto 2.1 writes 47,104.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 64 << 10;
+
+/// Passes over that memory that an argon2id hash may ask for; mosquitto 2.1 writes 1.
+pub const ARGON2_PASSES_MAX: u32 = 16;
+
+/// Lanes that an argon2id hash may ask for; mosquitto 2.1 writes 1, go-auth 2 or 4.
+pub const ARGON2_LANES_MAX: u32 = 16;
+
+/// Bytes of salt, decoded, in the hash forms that leave its length open (argon2 needs 8).
+pub const SALT_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// Bytes of hash, decoded, in the forms that leave its length open: a shorter one would be met by
+/// chance, a longer one is in no file.
+pub const PASSWORD_HASH_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
 /// Errors reported for one password or ACL file, after which the rest of it is not reported.
 pub const AUTH_FILE_ERRORS_MAX: usize = 100;

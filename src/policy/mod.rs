@@ -2,6 +2,8 @@
 //! answered here alone.
 
 pub mod acl;
+pub mod hash;
+pub mod password;
 
 use crate::config::{Config, Security};
 use crate::message::Identity;
