@@ -22,6 +22,7 @@ const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause"],
     &["effects", "timers", "inflight", "retained"],
     &["client", "session", "subscriptions"],
+    &["notices"],
     &["state"],
     &["deliver"],
     &["publish"],
