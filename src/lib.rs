@@ -8,6 +8,7 @@ pub mod config;
 pub mod limits;
 pub mod message;
 pub mod net;
+pub mod passwd;
 pub mod policy;
 pub mod time;
 pub mod topic;

@@ -6,9 +6,12 @@ use midge::bytes::cut_str;
 use midge::config::{Config, Listener, Security};
 use midge::limits;
 use midge::net::Server;
+use midge::passwd;
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -19,11 +22,23 @@ const INVALID: u8 = 3;
 /// mosquitto's exit code for what the system will not do.
 const SYSTEM: u8 = 14;
 
+/// The name of mosquitto's password tool.
+const PASSWD_NAME: &str = "mosquitto_passwd";
+
 /// The port of MQTT without TLS [MQTT5 §4.2].
 const DEFAULT_PORT: u16 = 1883;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = match env::args_os().skip(1).map(|a| a.into_string()).collect() {
+    let called: Vec<OsString> = env::args_os().collect();
+    if let Some(arguments) = passwd_arguments(&called) {
+        return passwd::run(arguments);
+    }
+    let arguments: Vec<String> = match called
+        .into_iter()
+        .skip(1)
+        .map(|a| a.into_string())
+        .collect()
+    {
         Ok(arguments) => arguments,
         Err(argument) => return refuse(&format!("{argument:?} is not text")),
     };
@@ -52,6 +67,17 @@ fn main() -> ExitCode {
             log::error!("{error}");
             ExitCode::from(SYSTEM)
         }
+    }
+}
+
+/// What follows `midge passwd` or `mosquitto_passwd`, by which name that tool is found too.
+fn passwd_arguments(called: &[OsString]) -> Option<&[OsString]> {
+    match called {
+        [name, rest @ ..] if Path::new(name).file_name() == Some(OsStr::new(PASSWD_NAME)) => {
+            Some(rest)
+        }
+        [_, command, rest @ ..] if command == "passwd" => Some(rest),
+        _ => None,
     }
 }
 
