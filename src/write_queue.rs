@@ -77,30 +77,33 @@ impl WriteQueue {
     }
 
     /// Appends what `encode` appends to the vector it is given. It must not touch what is there.
-    pub fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Returns how many bytes that was.
+    pub fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
         let tail = self.tail();
         let before = tail.len();
         encode(tail);
         let added = tail.len().saturating_sub(before);
         self.bytes += added;
+        added
     }
 
-    /// Appends a slice of `message`'s body without copying it.
-    pub fn share(&mut self, message: &Rc<Message>, from: usize) {
+    /// Appends a slice of `message`'s body without copying it. Returns how many bytes that was.
+    pub fn share(&mut self, message: &Rc<Message>, from: usize) -> usize {
         let end = message.body().len();
         // A body is part of one packet: below 2^28.
         let (Ok(start), Ok(stop)) = (u32::try_from(from), u32::try_from(end)) else {
             debug_assert!(false, "a body longer than any packet");
-            return;
+            return 0;
         };
         if start >= stop {
-            return;
+            return 0;
         }
         self.bytes += end - from;
         let more = self.more.get_or_insert_default();
         more.shared_bytes += end - from;
         let chunk = Chunk::Shared(Rc::clone(message), start..stop);
         more.chunks.push_back(chunk);
+        end - from
     }
 
     /// The vector that own bytes are appended to now.

@@ -2,6 +2,7 @@
 
 use super::effects::Effects;
 use super::key::{ConnId, SessionId};
+use super::stats::Stats;
 use crate::codec::dialect::ProtocolVersion;
 use crate::limits;
 use crate::time::Mono;
@@ -230,15 +231,18 @@ impl Clients {
     }
 }
 
-/// Queues what `encode` appends for `client`, and marks the connection dirty if nothing waited.
+/// Queues what `encode` appends, a packet, for `client`, and marks the connection dirty if nothing
+/// waited.
 pub fn send(
     client: &mut Client,
     conn: ConnId,
     effects: &mut Effects,
+    stats: &mut Stats,
     encode: impl FnOnce(&mut Vec<u8>),
 ) {
     if client.output.is_empty() {
         effects.dirty.push(conn);
     }
-    client.output.write(encode);
+    stats.messages_sent += 1;
+    stats.bytes_sent += client.output.write(encode) as u64;
 }

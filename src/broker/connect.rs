@@ -333,7 +333,10 @@ fn fits(connack: &ConnAck<'_>, conn: ConnId, state: &State) -> bool {
 /// Sends a CONNACK that lets the client in.
 fn acknowledge(conn: ConnId, identity: &Identity, connack: &ConnAck<'_>, state: &mut State) {
     let State {
-        clients, effects, ..
+        clients,
+        effects,
+        stats,
+        ..
     } = state;
     let Some(client) = clients.get_mut(conn) else {
         return;
@@ -344,7 +347,9 @@ fn acknowledge(conn: ConnId, identity: &Identity, connack: &ConnAck<'_>, state: 
         identity.client_identifier,
         u8::from(connack.session_present)
     );
-    client::send(client, conn, effects, |out| connack.encode(version, out));
+    client::send(client, conn, effects, stats, |out| {
+        connack.encode(version, out);
+    });
 }
 
 /// The properties of a CONNACK, in mosquitto's order: some clients' tests compare bytes.
@@ -407,9 +412,14 @@ pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut
         return; // [MQTT5-3.1.2-24]
     }
     let State {
-        clients, effects, ..
+        clients,
+        effects,
+        stats,
+        ..
     } = state;
     if let Some(client) = clients.get_mut(conn) {
-        client::send(client, conn, effects, |out| connack.encode(version, out));
+        client::send(client, conn, effects, stats, |out| {
+            connack.encode(version, out);
+        });
     }
 }

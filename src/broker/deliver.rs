@@ -362,7 +362,7 @@ impl Line<'_> {
             conn,
             effects,
             session,
-            ..
+            stats,
         } = self;
         let version = client.version;
         let mut properties = Vec::new();
@@ -386,7 +386,9 @@ impl Line<'_> {
             session.client_identifier(),
             reason.value()
         );
-        client::send(client, *conn, effects, |out| ack.encode(version, out));
+        client::send(client, *conn, effects, stats, |out| {
+            ack.encode(version, out)
+        });
     }
 
     /// Lays out one PUBLISH on the client's write queue. `false`: it is larger than the client
@@ -420,7 +422,7 @@ impl Line<'_> {
             let bytes = usize::try_from(layout.packet_bytes).unwrap_or_default();
             self.client.output.reserve(bytes);
         }
-        client::send(self.client, self.conn, self.effects, |out| {
+        client::send(self.client, self.conn, self.effects, self.stats, |out| {
             layout.encode_head(publication.topic, head, out);
             if is_short && has_properties {
                 out.extend_from_slice(properties);
@@ -436,9 +438,10 @@ impl Line<'_> {
             } else {
                 message.payload_at()
             };
-            self.client.output.share(&message, from);
+            self.stats.bytes_sent += self.client.output.share(&message, from) as u64;
         }
         self.stats.publish_sent += 1;
+        self.stats.publish_bytes_sent += payload.len() as u64;
         true
     }
 

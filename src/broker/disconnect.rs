@@ -53,6 +53,7 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
         clients,
         effects,
         sessions,
+        stats,
         ..
     } = state;
     let stage = clients.begin_closing(conn).unwrap_or(Stage::Closing);
@@ -63,7 +64,7 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
     let may_tell = client.version.has_server_disconnect() && !cause.is_by_peer();
     if matches!(stage, Stage::Active(_)) && may_tell {
         let maximum = client.maximum_packet_size;
-        client::send(client, conn, effects, |out| {
+        client::send(client, conn, effects, stats, |out| {
             encode_disconnect(&cause, maximum, out)
         });
     }
@@ -165,6 +166,7 @@ pub fn session_due(id: SessionId, state: &mut State, now: Now) {
     }
     if session.ends_at <= now.mono {
         log::info!("Client {} session expired.", session.client_identifier());
+        state.stats.sessions_expired += 1;
         end_session(id, state, now);
         return;
     }

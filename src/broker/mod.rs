@@ -85,8 +85,10 @@ impl Broker {
             timers,
             config,
             notices,
+            stats,
             ..
         } = &mut self.state;
+        stats.connections_opened += 1;
         clients.open(conn, peer, now.mono);
         if let Some(option) = exceeded(clients, peer.listener(), config) {
             notices.denied(&peer, option, now.mono);
@@ -112,11 +114,13 @@ impl Broker {
                 Ok(None) => break,
                 Err(cause) => {
                     close_connection(conn, cause, &mut self.state, now);
+                    self.state.stats.bytes_received += bytes.len() as u64;
                     return bytes.len();
                 }
             }
         }
         let used = bytes.len() - rest.len();
+        self.state.stats.bytes_received += used as u64;
         // Choice: a long packet on a slow line breaks the silence before it is whole, as with
         // mosquitto; the specification makes no such exception [MQTT-3.1.2-24] [MQTT5-3.1.2-22].
         let is_alive = used > 0 || missing_bytes(rest) > limits::SLOW_PACKET_BYTES;
@@ -254,6 +258,7 @@ impl Broker {
         let Some(frame) = frame.map_err(Cause::Decode)? else {
             return Ok(None);
         };
+        self.state.stats.messages_received += 1;
         match session {
             None => self.first_packet(conn, &frame, now)?,
             Some(session) => self.packet(Sender { conn, session }, &frame, now)?,
@@ -267,6 +272,7 @@ impl Broker {
         let packet = Packet::decode(frame, version.unwrap_or(ProtocolVersion::V311));
         let result = match packet {
             Ok(Packet::Connect(packet)) => {
+                self.state.stats.connect_received += 1;
                 if let Some(client) = self.state.clients.get_mut(conn) {
                     client.version = packet.version;
                     let asked = packet.properties.maximum_packet_size();
@@ -298,7 +304,8 @@ impl Broker {
             Packet::Unsubscribe(packet) => subscribe::unsubscribe(from, &packet, state),
             Packet::PingReq => {
                 let version = client.version;
-                client::send(client, from.conn, &mut state.effects, |out| {
+                let State { effects, stats, .. } = state;
+                client::send(client, from.conn, effects, stats, |out| {
                     Packet::PingResp.encode(version, out); // [MQTT-3.12.4-1] [MQTT5-3.12.4-1]
                 });
                 Ok(())

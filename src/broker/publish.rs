@@ -40,6 +40,7 @@ pub fn publish(
     now: Now,
 ) -> Result<(), Cause> {
     state.stats.publish_received += 1;
+    state.stats.publish_bytes_received += packet.payload.len() as u64;
     let Some(listener) = state.listener(from.conn) else {
         return Ok(());
     };

@@ -274,7 +274,10 @@ fn answer(
     state: &mut State,
 ) {
     let State {
-        clients, effects, ..
+        clients,
+        effects,
+        stats,
+        ..
     } = state;
     let Some(client) = clients.get_mut(from.conn) else {
         return;
@@ -296,7 +299,7 @@ fn answer(
         properties: Properties::trusted(&properties),
         codes: &answers.codes,
     };
-    client::send(client, from.conn, effects, |out| match packet_type {
+    client::send(client, from.conn, effects, stats, |out| match packet_type {
         PacketType::UnsubAck => suback.encode_unsuback(version, out),
         _ => suback.encode(version, out),
     });
