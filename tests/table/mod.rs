@@ -450,9 +450,9 @@ impl Table {
     }
 
     fn set_time(&mut self, mono: Mono) {
-        let passed_ms = mono.ms_since(self.now.mono);
+        let passed_s = mono.as_millis() / 1000 - self.now.mono.as_millis() / 1000;
         self.now.mono = mono;
-        self.now.unix = Unix(self.now.unix.0 + passed_ms / 1000);
+        self.now.unix.0 += passed_s;
     }
 
     /// Turns of the loop until the broker has nothing more to do now.
