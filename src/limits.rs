@@ -36,6 +36,9 @@ pub const QUEUED_MESSAGES_MAX_DEFAULT: u32 = 1000;
 /// `max_topic_alias_broker`).
 pub const TOPIC_ALIAS_MAX_DEFAULT: u16 = 10;
 
+/// Seconds between two publications of `$SYS` by default (`sys_interval`).
+pub const SYS_INTERVAL_S_DEFAULT: u16 = 10;
+
 /// Bytes waiting for one socket beyond which QoS 0 messages to it are dropped and counted.
 pub const WRITE_QUEUE_BYTES_MAX: usize = 1 << 20;
 

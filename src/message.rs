@@ -90,6 +90,11 @@ impl Message {
         self.properties_at() + self.properties_bytes as usize
     }
 
+    /// Bytes of its payload.
+    pub fn payload_bytes(&self) -> usize {
+        self.body.len() - self.payload_at()
+    }
+
     /// When it expires; [`Mono::NEVER`] if it does not.
     pub fn expires_at(&self) -> Mono {
         self.expires_at

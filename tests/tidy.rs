@@ -26,7 +26,7 @@ const BROKER: &[&[&str]] = &[
     &["state"],
     &["deliver"],
     &["publish"],
-    &["will", "replay"],
+    &["will", "replay", "sys"],
     &["disconnect", "subscribe"],
     &["connect"],
     &["mod"],

@@ -102,6 +102,8 @@ pub enum Acked {
 pub struct Flights {
     in_flight: VecDeque<Flight>,
     queue: VecDeque<Delivery>,
+    /// Bytes of payload in `queue`.
+    queue_payload_bytes: usize,
     /// No message in `queue` expires before this.
     queue_expires_at: Mono,
     /// Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released, ascending.
@@ -119,6 +121,18 @@ impl Flights {
     /// Messages waiting behind the window.
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Messages in flight, less those that the receiver has taken over, and messages waiting; and
+    /// the bytes of payload in them. Looks at those in flight, not at those that wait.
+    pub fn held_messages(&self) -> (usize, usize) {
+        let in_flight = self.in_flight.iter().filter_map(|f| f.delivery.as_ref());
+        let (mut count, mut bytes) = (self.queue.len(), self.queue_payload_bytes);
+        for delivery in in_flight {
+            count += 1;
+            bytes += delivery.message.payload_bytes();
+        }
+        (count, bytes)
     }
 
     /// Places of the window in use on the present connection.
@@ -156,6 +170,7 @@ impl Flights {
     /// Adds a message behind all others that wait.
     pub fn enqueue(&mut self, delivery: Delivery) {
         self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
+        self.queue_payload_bytes += delivery.message.payload_bytes();
         self.queue.push_back(delivery);
     }
 
@@ -168,17 +183,20 @@ impl Flights {
         let before = self.queue.len();
         self.queue
             .retain(|delivery| delivery.message.expires_at() > now);
-        let expiries = self
-            .queue
-            .iter()
-            .map(|delivery| delivery.message.expires_at());
-        self.queue_expires_at = expiries.min().unwrap_or(Mono::NEVER);
+        self.queue_expires_at = Mono::NEVER;
+        self.queue_payload_bytes = 0;
+        for Delivery { message, .. } in &self.queue {
+            self.queue_expires_at = self.queue_expires_at.min(message.expires_at());
+            self.queue_payload_bytes += message.payload_bytes();
+        }
         before - self.queue.len()
     }
 
     /// Takes the message that has waited longest.
     pub fn dequeue(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front();
+        let taken = delivery.as_ref();
+        self.queue_payload_bytes -= taken.map_or(0, |taken| taken.message.payload_bytes());
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
@@ -378,6 +396,10 @@ impl Flights {
             return Err(String::from(
                 "a flight awaits PUBCOMP behind one that does not",
             ));
+        }
+        let waiting = self.queue.iter().map(|d| d.message.payload_bytes());
+        if waiting.sum::<usize>() != self.queue_payload_bytes {
+            return Err(String::from("bytes waiting are counted wrong"));
         }
         if !self.received.is_sorted_by(|a, b| a < b) {
             return Err(String::from("held Packet Identifiers are out of order"));

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   the door      mod                 decides which verb a packet is
-//!   the verbs     connect  publish  deliver  subscribe  replay  will  disconnect
+//!   the verbs     connect  publish  deliver  subscribe  replay  will  disconnect  sys
 //!   the tables    client  session  inflight  subscriptions  retained  timers  notices  stats
 //!                 (state)
 //! ```
@@ -27,6 +27,7 @@ mod state;
 pub mod stats;
 mod subscribe;
 mod subscriptions;
+mod sys;
 mod timers;
 mod will;
 
@@ -342,6 +343,7 @@ impl Broker {
                 let sweep_at = retained.sweep_at(now.mono);
                 timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
             }
+            TimerKey::Sys => sys::tell(&mut self.state, now),
         }
     }
 

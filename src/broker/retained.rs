@@ -18,6 +18,8 @@ struct Slot {
 /// All retained messages.
 pub struct Retained {
     tree: Tree<Slot>,
+    /// Bytes of all payloads.
+    payload_bytes: usize,
     sequence: u64,
     /// Where the sweep for expired messages goes on; 0 between two sweeps.
     sweep_from: u32,
@@ -31,6 +33,7 @@ impl Default for Retained {
     fn default() -> Self {
         Self {
             tree: Tree::new(),
+            payload_bytes: 0,
             sequence: 0,
             sweep_from: 0,
             expires_next: Mono::NEVER,
@@ -45,6 +48,11 @@ impl Retained {
         self.tree.len()
     }
 
+    /// Bytes of payload in them.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
     /// Where in the order of retaining the next message will stand.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -55,7 +63,7 @@ impl Retained {
     pub fn retain(&mut self, publication: &mut Publication<'_>) {
         if publication.payload.is_empty() {
             if let Some(node) = self.tree.find(publication.topic) {
-                self.tree.remove(node);
+                self.remove(node);
             }
             return;
         }
@@ -65,7 +73,14 @@ impl Retained {
             sequence: self.sequence,
         };
         self.sequence += 1;
-        self.tree.insert(publication.topic, slot);
+        self.payload_bytes += publication.payload.len();
+        let (_, old) = self.tree.insert(publication.topic, slot);
+        self.payload_bytes -= old.map_or(0, |old| old.message.payload_bytes());
+    }
+
+    fn remove(&mut self, node: NodeId) {
+        let old = self.tree.remove(node);
+        self.payload_bytes -= old.map_or(0, |old| old.message.payload_bytes());
     }
 
     /// Begins to walk the messages that match `filter`. Must be ended.
@@ -125,7 +140,7 @@ impl Retained {
         self.sweep_from = if end < self.tree.slots() { end } else { 0 };
         let count = expired.len();
         for node in expired {
-            self.tree.remove(node);
+            self.remove(node);
         }
         count
     }
@@ -140,7 +155,9 @@ impl Retained {
     #[cfg(any(test, debug_assertions))]
     pub fn check(&self) -> Result<(), String> {
         self.tree.check()?;
+        let mut payload_bytes = 0;
         for (node, slot) in self.tree.values_from(0) {
+            payload_bytes += slot.message.payload_bytes();
             let mut path = String::new();
             self.tree.path(node, &mut path);
             if path != slot.message.publication().topic {
@@ -149,6 +166,12 @@ impl Retained {
             if slot.message.expires_at() < self.expires_next && self.sweep_from == 0 {
                 return Err(format!("{path} expires before the next sweep knows"));
             }
+        }
+        if payload_bytes != self.payload_bytes {
+            return Err(format!(
+                "{payload_bytes} bytes are retained, count says {}",
+                self.payload_bytes
+            ));
         }
         Ok(())
     }

@@ -8,12 +8,11 @@ use super::key::{ConnId, GroupId, SessionId};
 use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
-use super::stats::Stats;
+use super::stats::{Stats, Sys};
 use super::subscriptions::{Match, Subscriptions};
 use super::timers::{Timer, TimerKey, Timers};
 use crate::config::{Config, Listener};
 use crate::policy::Policy;
-#[cfg(any(test, debug_assertions))]
 use crate::time::Mono;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -56,6 +55,8 @@ pub struct State {
     pub stats: Stats,
     /// Lines for the log that are held back.
     pub notices: Notices,
+    /// What `$SYS` has told of them.
+    pub sys: Sys,
     /// Requests to the shell.
     pub effects: Effects,
     /// Chance.
@@ -73,6 +74,10 @@ pub struct State {
 impl State {
     /// A broker that knows nobody yet.
     pub fn new(config: Rc<Config>, seed: u128) -> Self {
+        let (mut timers, mut sys) = (Timers::default(), Sys::default());
+        if config.sys_interval > 0 {
+            timers.arm(TimerKey::Sys, Mono::default(), &mut sys.timer_at);
+        }
         Self {
             policy: Policy::new(&config),
             config,
@@ -80,9 +85,10 @@ impl State {
             sessions: Sessions::default(),
             subscriptions: Subscriptions::default(),
             retained: Retained::default(),
-            timers: Timers::default(),
+            timers,
             stats: Stats::default(),
             notices: Notices::default(),
+            sys,
             effects: Effects::default(),
             chance: Chance { seed, count: 0 },
             replaying: Vec::new(),
@@ -104,6 +110,7 @@ impl State {
             TimerKey::Connection(conn) => self.clients.get(conn).map(|client| client.timer_at),
             TimerKey::Session(id) => self.sessions.get(id).map(|session| session.timer_at),
             TimerKey::Sweep => Some(self.retained.timer_at),
+            TimerKey::Sys => Some(self.sys.timer_at),
         };
         armed == Some(timer.at)
     }

@@ -1,4 +1,7 @@
-//! Plain counters of what happened since the start.
+//! Plain counters of what happened since the start, and what `$SYS` has told of them. Counting is
+//! an addition where it happens and nothing more.
+
+use crate::time::Mono;
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,4 +46,39 @@ impl Stats {
             + self.dropped_oversize
             + self.dropped_expired
     }
+}
+
+/// `$SYS` from one publication to the next.
+#[derive(Debug)]
+pub struct Sys {
+    /// The next publication's entry in the deadline heap.
+    pub timer_at: Mono,
+    /// The last publication; `None` before the first.
+    pub told: Option<Box<Told>>,
+}
+
+impl Default for Sys {
+    fn default() -> Self {
+        Self {
+            timer_at: Mono::NEVER,
+            told: None,
+        }
+    }
+}
+
+/// One publication of `$SYS`, as the next one needs to know it.
+#[derive(Debug)]
+pub struct Told {
+    /// When the first one was.
+    pub started: Mono,
+    /// When it was.
+    pub at: Mono,
+    /// The counters that its loads were of.
+    pub stats: Stats,
+    /// The most sessions there were at any publication.
+    pub sessions_max: u64,
+    /// The counts told, in the order of their topics.
+    pub counts: Vec<u64>,
+    /// The loads told, in the order of their topics.
+    pub loads: Vec<f64>,
 }

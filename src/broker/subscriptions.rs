@@ -171,12 +171,19 @@ pub struct Subscriptions {
     /// before all of them have been used.
     last_group: u32,
     count: usize,
+    /// Of these, members of groups.
+    shared_count: usize,
 }
 
 impl Subscriptions {
     /// Subscriptions, one for each session and filter, shared ones included.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Of these, the shared ones, one for each session and group.
+    pub fn shared_count(&self) -> usize {
+        self.shared_count
     }
 
     /// Adds or replaces `subscription` to a filter that is not shared
@@ -286,6 +293,7 @@ impl Subscriptions {
             }
         };
         self.count += usize::from(is_new);
+        self.shared_count += usize::from(is_new);
         (group, is_new)
     }
 
@@ -307,6 +315,7 @@ impl Subscriptions {
         // The turn stays with the member that had it.
         group.next -= usize::from(position < group.next);
         self.count -= 1;
+        self.shared_count -= 1;
         if group.members.is_empty() {
             let (node, name) = (group.node, Rc::clone(&group.name));
             self.groups.remove(&group_id);
@@ -377,11 +386,11 @@ impl Subscriptions {
             .values_from(0)
             .map(|(_, here)| here.as_slice().len());
         let shared = self.groups.values().map(|group| group.members.len());
-        let counted: usize = plain.chain(shared).sum();
-        if counted != self.count {
+        let (plain, shared): (usize, usize) = (plain.sum(), shared.sum());
+        if (plain + shared, shared) != (self.count, self.shared_count) {
             return Err(format!(
-                "{counted} subscriptions, count says {}",
-                self.count
+                "{plain} subscriptions and {shared} shared ones, count says {} and {}",
+                self.count, self.shared_count
             ));
         }
         for (_, here) in self.plain.values_from(0) {

@@ -17,6 +17,8 @@ pub enum TimerKey {
     Session(SessionId),
     /// The sweep for expired retained messages.
     Sweep,
+    /// The next publication of `$SYS`.
+    Sys,
 }
 
 /// One armed deadline.

@@ -73,14 +73,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// A broker with default settings.
+    /// A broker with default settings, but without `$SYS`.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
     /// A broker with other settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
+        let mut config = Config {
+            sys_interval: 0,
+            ..Config::default()
+        };
         change(&mut config);
         let now = Now {
             mono: Mono::from_millis(1_000_000),
