@@ -248,7 +248,7 @@ fn an_interval_of_1_and_the_longest_one() {
 
 #[test]
 fn the_version_can_be_midges_own() {
-    let mut t = telling(|config| config.sys_version = SysVersion::Midge);
+    let mut t = telling(|config| config.midge_sys_version = SysVersion::Midge);
     let version = concat!("midge version ", env!("CARGO_PKG_VERSION"));
     shows(&asks(&mut t), &[("version", version)]);
 }
