@@ -76,6 +76,8 @@ pub enum Cause {
     TopicName(TopicNameError),
     /// A Will Topic that is no Topic Name.
     WillTopic(TopicNameError),
+    /// A Will Payload above `message_size_limit`.
+    WillTooLarge,
     /// A Topic Filter that is none, in a version that cannot be told.
     TopicFilter(TopicFilterError),
     /// A PUBLISH with neither Topic Name nor Topic Alias.
@@ -123,7 +125,7 @@ impl Cause {
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
             Self::Decode(error) => error.reason_code(),
             Self::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
-            Self::ConnAckTooLarge => ReasonCode::PacketTooLarge,
+            Self::ConnAckTooLarge | Self::WillTooLarge => ReasonCode::PacketTooLarge,
             Self::NoClientIdentifier | Self::NoUsername | Self::KeepAliveTooLong(_) => {
                 ReasonCode::ClientIdentifierNotValid
             }
@@ -248,6 +250,9 @@ impl fmt::Display for Cause {
                 write!(f, "protocol level {} is not let in here", version.level())
             }
             Self::TopicName(error) => error.fmt(f),
+            Self::WillTooLarge => {
+                f.write_str("the Will Payload is larger than payloads may be here")
+            }
             Self::WillTopic(error) => write!(f, "Will Topic: {error}"),
             Self::TopicFilter(error) => error.fmt(f),
             Self::NoTopic => f.write_str("PUBLISH has neither Topic Name nor Topic Alias"),

@@ -66,6 +66,7 @@ pub struct Line<'s> {
     conn: ConnId,
     effects: &'s mut Effects,
     stats: &'s mut Stats,
+    config: &'s Config,
 }
 
 impl State {
@@ -87,12 +88,14 @@ impl State {
         let conn = session.conn?;
         let client = self.clients.get_mut(conn)?;
         let (effects, stats) = (&mut self.effects, &mut self.stats);
+        let config = &self.config;
         Some(Line {
             session,
             client,
             conn,
             effects,
             stats,
+            config,
         })
     }
 }
@@ -118,7 +121,7 @@ impl Tables<'_> {
             .conn
             .and_then(|conn| Some((conn, self.clients.get_mut(conn)?)));
         let Some((conn, client)) = connected else {
-            if receiver.qos != QoS::AtMostOnce {
+            if may_wait(receiver.qos, self.config) {
                 enqueue(
                     receiver.delivery(publication),
                     session,
@@ -136,10 +139,11 @@ impl Tables<'_> {
             conn,
             effects,
             stats,
+            config: self.config,
         };
-        if receiver.qos == QoS::AtMostOnce {
+        if receiver.qos == QoS::AtMostOnce && !line.must_queue_at_most_once() {
             line.send_at_most_once(publication, &receiver, now);
-        } else if line.has_room() {
+        } else if receiver.qos != QoS::AtMostOnce && line.has_room() {
             let delivery = receiver.delivery(publication);
             line.launch(delivery, now);
         } else {
@@ -165,27 +169,44 @@ pub fn reach(
     let Some(session) = sessions.get(session) else {
         return Reach::Lost;
     };
-    let can_wait = qos != QoS::AtMostOnce && queue_has_room(session, config);
+    let can_wait = may_wait(qos, config) && queue_has_room(session, config);
     let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
         return if can_wait { Reach::Absent } else { Reach::Lost };
     };
-    let has_room = qos == QoS::AtMostOnce || window_has_room(session, client);
+    let has_room = qos == QoS::AtMostOnce || window_has_room(session, client, config);
     if has_room && client.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX {
         return Reach::Now;
     }
     if can_wait { Reach::Behind } else { Reach::Lost }
 }
 
-/// Whether the in-flight window has room for one more message [MQTT5-3.3.4-9].
-pub fn window_has_room(session: &Session, client: &Client) -> bool {
-    session
-        .flights
-        .as_ref()
-        .is_none_or(|flights| flights.window_used() < client.window)
+/// Whether messages of this QoS wait for clients that are away.
+pub fn may_wait(qos: QoS, config: &Config) -> bool {
+    qos != QoS::AtMostOnce || config.queue_qos0_messages
 }
 
-/// Queues a QoS 1 or 2 message, or drops it if `max_queued_messages` wait already that have not
-/// expired [MQTT5-3.3.2-5].
+/// The QoS a message goes out with [MQTT-3.8.4-6] [MQTT5-3.8.4-8]: the lower of its own and the
+/// subscription's, unless it is to be upgraded.
+pub fn outgoing_qos(subscribed: QoS, published: QoS, config: &Config) -> QoS {
+    match config.upgrade_outgoing_qos {
+        true => subscribed,
+        false => subscribed.min(published),
+    }
+}
+
+/// Whether the in-flight window has room for one more message [MQTT5-3.3.4-9]. `Choice:` by bytes
+/// it has until `max_inflight_bytes` are in flight, as with mosquitto: a message that is longer
+/// than that goes alone.
+pub fn window_has_room(session: &Session, client: &Client, config: &Config) -> bool {
+    let Some(flights) = &session.flights else {
+        return true;
+    };
+    let bytes_max = config.max_inflight_bytes;
+    flights.window_used() < client.window && (bytes_max == 0 || flights.window_bytes() < bytes_max)
+}
+
+/// Queues a message, or drops it if `max_queued_messages`, or `max_queued_bytes` of them, wait
+/// already that have not expired [MQTT5-3.3.2-5].
 fn enqueue(
     delivery: Delivery,
     session: &mut Session,
@@ -206,14 +227,15 @@ fn enqueue(
     session.trim_flights();
 }
 
-/// Whether one more message may wait in a session.
+/// Whether one more message may wait in a session. `Choice:` by bytes it may until
+/// `max_queued_bytes` wait, as with mosquitto: the last one may exceed them.
 pub fn queue_has_room(session: &Session, config: &Config) -> bool {
-    let queued = session
-        .flights
-        .as_ref()
-        .map_or(0, |flights| flights.queued());
-    let queued = u32::try_from(queued).unwrap_or(u32::MAX);
-    config.max_queued_messages == 0 || queued < config.max_queued_messages
+    let Some(flights) = &session.flights else {
+        return true;
+    };
+    let queued = u32::try_from(flights.queued()).unwrap_or(u32::MAX);
+    let (count_max, bytes_max) = (config.max_queued_messages, config.max_queued_bytes);
+    (count_max == 0 || queued < count_max) && (bytes_max == 0 || flights.queued_bytes() < bytes_max)
 }
 
 /// Says once per episode that messages to this session are lost.
@@ -228,7 +250,14 @@ fn note_dropping(session: &mut Session) {
 impl Line<'_> {
     /// Whether the in-flight window has room for one more message.
     pub fn has_room(&self) -> bool {
-        window_has_room(self.session, self.client)
+        window_has_room(self.session, self.client, self.config)
+    }
+
+    /// Whether a QoS 0 message has to wait behind others that wait, as it does where QoS 0 messages
+    /// may: they stay in their order [MQTT5-4.6.0-5].
+    fn must_queue_at_most_once(&self) -> bool {
+        let queued = |session: &Session| session.flights.as_ref().map_or(0, |f| f.queued());
+        self.config.queue_qos0_messages && queued(self.session) > 0
     }
 
     /// Sends at QoS 0, or drops if the client has too much waiting already.
@@ -263,7 +292,7 @@ impl Line<'_> {
             );
             return;
         };
-        if self.send_delivery(&delivery, packet_identifier, false, now) {
+        if self.send_delivery(&delivery, Some(packet_identifier), false, now) {
             let flights = self.session.flights.get_or_insert_default();
             flights.launch(packet_identifier, delivery);
         }
@@ -272,7 +301,7 @@ impl Line<'_> {
     fn send_delivery(
         &mut self,
         delivery: &Delivery,
-        packet_identifier: PacketIdentifier,
+        packet_identifier: Option<PacketIdentifier>,
         dup: bool,
         now: Now,
     ) -> bool {
@@ -280,7 +309,7 @@ impl Line<'_> {
             qos: delivery.qos,
             dup,
             retain: delivery.retain,
-            packet_identifier: Some(packet_identifier),
+            packet_identifier,
             identifiers: delivery.identifiers.as_slice(),
         };
         self.send_publish(&mut delivery.message.publication(), &head, now)
@@ -297,12 +326,12 @@ impl Line<'_> {
             .filter(|flight| flight.awaits == Awaits::PubComp)
             .map(|flight| {
                 flight.sent = true;
-                flight.packet_identifier
+                (flight.packet_identifier, flight.bytes)
             })
             .collect();
-        for packet_identifier in released {
+        for (packet_identifier, bytes) in released {
             if let Some(flights) = &mut self.session.flights {
-                flights.note_resent();
+                flights.note_sent(bytes);
             }
             self.send_ack(
                 AckKind::PubRel,
@@ -324,10 +353,10 @@ impl Line<'_> {
             if let Some(flight) = flights.next_unsent() {
                 flight.sent = true;
                 let packet_identifier = flight.packet_identifier;
-                let delivery = flight.delivery.clone();
-                flights.note_resent();
+                let (delivery, bytes) = (flight.delivery.clone(), flight.bytes);
+                flights.note_sent(bytes);
                 let is_sent = delivery.is_some_and(|delivery| {
-                    self.send_delivery(&delivery, packet_identifier, true, now)
+                    self.send_delivery(&delivery, Some(packet_identifier), true, now)
                 });
                 if !is_sent {
                     if let Some(flights) = &mut self.session.flights {
@@ -341,6 +370,9 @@ impl Line<'_> {
             };
             if delivery.message.expires_at() <= now.mono {
                 self.stats.dropped_expired += 1;
+            } else if delivery.qos == QoS::AtMostOnce {
+                // However much that is: it was in memory all the time.
+                self.send_delivery(&delivery, None, false, now);
             } else {
                 self.launch(delivery, now);
             }
@@ -363,6 +395,7 @@ impl Line<'_> {
             effects,
             session,
             stats,
+            ..
         } = self;
         let version = client.version;
         let mut properties = Vec::new();

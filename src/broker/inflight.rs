@@ -61,6 +61,14 @@ pub struct Delivery {
     pub retain: bool,
 }
 
+impl Delivery {
+    /// What it counts for where bytes are limited.
+    pub fn bytes(&self) -> u32 {
+        // A packet's own bound is below 2^28.
+        u32::try_from(self.message.body().len()).unwrap_or(u32::MAX)
+    }
+}
+
 /// What a flight waits for, by the packet's own name.
 #[expect(clippy::enum_variant_names, reason = "the specification's names")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +90,8 @@ pub struct Flight {
     pub awaits: Awaits,
     /// Whether it was sent on the present connection, and so counts against its window.
     pub sent: bool,
+    /// What its message counts for in the window, until it has landed.
+    pub bytes: u32,
     /// What to send again; `None` once PUBREC took the message over [MQTT-4.3.3-1].
     pub delivery: Option<Delivery>,
 }
@@ -110,6 +120,10 @@ pub struct Flights {
     received: Vec<PacketIdentifier>,
     /// Flights sent on the present connection whose place in the window is not free again.
     window_used: u16,
+    /// Bytes of those flights.
+    window_bytes: u64,
+    /// Bytes of the messages in `queue`.
+    queued_bytes: u64,
 }
 
 impl Flights {
@@ -133,6 +147,16 @@ impl Flights {
             bytes += delivery.message.payload_bytes();
         }
         (count, bytes)
+    }
+
+    /// Bytes of the messages waiting behind the window.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
+    /// Bytes in flight on the present connection.
+    pub fn window_bytes(&self) -> u64 {
+        self.window_bytes
     }
 
     /// Places of the window in use on the present connection.
@@ -171,6 +195,7 @@ impl Flights {
     pub fn enqueue(&mut self, delivery: Delivery) {
         self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
         self.queue_payload_bytes += delivery.message.payload_bytes();
+        self.queued_bytes += u64::from(delivery.bytes());
         self.queue.push_back(delivery);
     }
 
@@ -185,9 +210,11 @@ impl Flights {
             .retain(|delivery| delivery.message.expires_at() > now);
         self.queue_expires_at = Mono::NEVER;
         self.queue_payload_bytes = 0;
-        for Delivery { message, .. } in &self.queue {
-            self.queue_expires_at = self.queue_expires_at.min(message.expires_at());
-            self.queue_payload_bytes += message.payload_bytes();
+        self.queued_bytes = 0;
+        for delivery in &self.queue {
+            self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
+            self.queue_payload_bytes += delivery.message.payload_bytes();
+            self.queued_bytes += u64::from(delivery.bytes());
         }
         before - self.queue.len()
     }
@@ -197,6 +224,8 @@ impl Flights {
         let delivery = self.queue.pop_front();
         let taken = delivery.as_ref();
         self.queue_payload_bytes -= taken.map_or(0, |taken| taken.message.payload_bytes());
+        let bytes = delivery.as_ref().map_or(0, Delivery::bytes);
+        self.queued_bytes = self.queued_bytes.saturating_sub(u64::from(bytes));
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
@@ -209,11 +238,13 @@ impl Flights {
             QoS::ExactlyOnce => Awaits::PubRec,
             QoS::AtLeastOnce | QoS::AtMostOnce => Awaits::PubAck,
         };
-        self.window_used = self.window_used.saturating_add(1);
+        let bytes = delivery.bytes();
+        self.note_sent(bytes);
         self.in_flight.push_back(Flight {
             packet_identifier,
             awaits,
             sent: true,
+            bytes,
             delivery: Some(delivery),
         });
     }
@@ -229,14 +260,17 @@ impl Flights {
         self.in_flight.get_mut(usize::from(self.window_used))
     }
 
-    /// Counts one more place of the window as used: an unsent flight has been sent again.
-    pub fn note_resent(&mut self) {
+    /// Counts one more place of the window as used: a flight of this many bytes has been sent, now
+    /// or again.
+    pub fn note_sent(&mut self, bytes: u32) {
+        self.window_bytes += u64::from(bytes);
         self.window_used = self.window_used.saturating_add(1);
     }
 
     /// The connection is gone: nothing counts as sent any more, and the window is whole.
     pub fn connection_lost(&mut self) {
         self.window_used = 0;
+        self.window_bytes = 0;
         for flight in &mut self.in_flight {
             flight.sent = false;
         }
@@ -251,8 +285,9 @@ impl Flights {
 
     fn land(&mut self, position: usize) {
         let landed = self.in_flight.remove(position);
-        if landed.is_some_and(|flight| flight.sent) {
+        if let Some(flight) = landed.filter(|flight| flight.sent) {
             self.window_used = self.window_used.saturating_sub(1);
+            self.window_bytes = self.window_bytes.saturating_sub(u64::from(flight.bytes));
         }
         if self.in_flight.is_empty() {
             self.in_flight = VecDeque::new();
@@ -309,7 +344,7 @@ impl Flights {
             return;
         };
         if !std::mem::replace(&mut flight.sent, true) {
-            self.note_resent();
+            self.note_sent(flight.bytes);
         }
         flight.awaits = Awaits::PubComp;
         flight.delivery = None;
@@ -380,6 +415,21 @@ impl Flights {
         }
         if self.in_flight.iter().skip(sent).any(|flight| flight.sent) {
             return Err(String::from("a flight sent stands behind one that is not"));
+        }
+        let in_flight = self.in_flight.iter().take(sent);
+        let bytes: u64 = in_flight.map(|flight| u64::from(flight.bytes)).sum();
+        if bytes != self.window_bytes {
+            return Err(format!(
+                "{bytes} bytes in flight, window says {}",
+                self.window_bytes
+            ));
+        }
+        let queued = self
+            .queue
+            .iter()
+            .map(|delivery| u64::from(delivery.bytes()));
+        if queued.sum::<u64>() != self.queued_bytes {
+            return Err(String::from("the bytes of the queue are miscounted"));
         }
         let mut identifiers: Vec<_> = self
             .in_flight

@@ -153,6 +153,18 @@ fn accept(
             Some("you may not publish to this topic"),
         );
     }
+    let payload_bytes_max = usize::try_from(state.config.message_size_limit).unwrap_or(usize::MAX);
+    if payload_bytes_max != 0 && packet.payload.len() > payload_bytes_max {
+        state.stats.dropped_message_size += 1;
+        log::debug!(
+            "Dropped too large PUBLISH from {}",
+            identity.client_identifier
+        );
+        return (
+            ReasonCode::ImplementationSpecificError,
+            Some("the payload is larger than payloads may be here"),
+        );
+    }
     let mut scratch = std::mem::take(&mut state.properties);
     scratch.clear();
     let expiry_s = packet.properties.message_expiry_interval();
@@ -345,7 +357,7 @@ fn deliver_match(
     };
     let receiver = Receiver {
         session: first.subscription.session,
-        qos: qos.min(publication.qos), // [MQTT-3.8.4-6] [MQTT5-3.8.4-8]
+        qos: deliver::outgoing_qos(qos, publication.qos, &state.config),
         retain: publication.retain && keeps_retain, // [MQTT-3.3.1-9] [MQTT5-3.3.1-12]
         identifiers,
         group: first.group,
@@ -380,9 +392,6 @@ pub fn deliver_shared(
     state: &mut State,
     now: Now,
 ) {
-    let qos_of = |subscription: &Subscription, publication: &Publication<'_>| {
-        subscription.terms.qos().min(publication.qos)
-    };
     let State {
         subscriptions,
         sessions,
@@ -390,14 +399,16 @@ pub fn deliver_shared(
         config,
         ..
     } = state;
+    let published = publication.qos;
+    let qos_of =
+        |member: &Subscription| deliver::outgoing_qos(member.terms.qos(), published, config);
     let chosen = subscriptions.choose(group, |member| {
-        let qos = qos_of(member, publication);
-        deliver::reach(member.session, qos, sessions, clients, config)
+        deliver::reach(member.session, qos_of(member), sessions, clients, config)
     });
     let Some(subscription) = chosen else { return };
     let receiver = Receiver {
         session: subscription.session,
-        qos: qos_of(&subscription, publication),
+        qos: qos_of(&subscription),
         retain: publication.retain && subscription.terms.retain_as_published(),
         identifiers: subscription.identifier.map(NonZeroU32::get).into(),
         group: Some(group),

@@ -9,9 +9,11 @@ use super::state::State;
 use super::subscriptions::{Subscription, Subscriptions};
 use crate::config::Config;
 use crate::limits;
-use crate::message::QoS;
+use crate::message::{Publication, QoS};
+use crate::policy::Policy;
 use crate::time::Now;
 use crate::topic::filter::TopicFilter;
+use crate::topic::name::TopicName;
 use crate::topic::tree::{NodeId, Walk};
 use std::num::NonZeroU32;
 
@@ -79,7 +81,7 @@ pub fn is_any_ready(state: &State) -> bool {
         let session = state.sessions.get(*id);
         session.is_some_and(|session| {
             let qos = qos_owed(*id, session, &state.subscriptions);
-            is_ready(session, qos, &state.clients)
+            is_ready(session, qos, &state.clients, &state.config)
         })
     })
 }
@@ -94,12 +96,12 @@ fn qos_owed(id: SessionId, session: &Session, subscriptions: &Subscriptions) -> 
 
 /// Whether a session keeps up with messages of up to this QoS. An absent one is served too: into
 /// its queue, as far as that goes.
-fn is_ready(session: &Session, qos: QoS, clients: &Clients) -> bool {
+fn is_ready(session: &Session, qos: QoS, clients: &Clients, config: &Config) -> bool {
     let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
         return true;
     };
     // The window is not for QoS 0 [MQTT5 §4.9].
-    let has_room = qos == QoS::AtMostOnce || deliver::window_has_room(session, client);
+    let has_room = qos == QoS::AtMostOnce || deliver::window_has_room(session, client, config);
     has_room && client.output.bytes() < limits::REPLAY_BELOW_BYTES
 }
 
@@ -198,7 +200,14 @@ fn send_some(
         if session.conn.is_none() && !can_wait(session, subscription, &state.config) {
             return true;
         }
-        if *steps == 0 || !is_ready(session, subscription.terms.qos(), &state.clients) {
+        if *steps == 0
+            || !is_ready(
+                session,
+                subscription.terms.qos(),
+                &state.clients,
+                &state.config,
+            )
+        {
             return false;
         }
         let Some(message) = state.retained.step(walk, steps, before, now.mono) else {
@@ -208,9 +217,12 @@ fn send_some(
         if subscription.terms.no_local() && publication.is_from(&session.identity) {
             continue;
         }
+        if state.config.check_retain_source && !may_still_publish(&publication, &state.policy) {
+            continue;
+        }
         let receiver = Receiver {
             session: subscription.session,
-            qos: subscription.terms.qos().min(publication.qos),
+            qos: deliver::outgoing_qos(subscription.terms.qos(), publication.qos, &state.config),
             retain: true, // [MQTT-3.3.1-8] [MQTT5-3.3.1-8]
             identifiers: subscription.identifier.map(NonZeroU32::get).into(),
             group: None,
@@ -219,7 +231,16 @@ fn send_some(
     }
 }
 
+/// Whether whoever published a message still may; the broker itself always may.
+fn may_still_publish(publication: &Publication<'_>, policy: &Policy) -> bool {
+    let (Some(publisher), Ok(name)) = (publication.publisher, TopicName::new(publication.topic))
+    else {
+        return true;
+    };
+    policy.may_publish(publisher, &name)
+}
+
 /// Whether messages for an absent session would be kept at all.
 fn can_wait(session: &Session, subscription: &Subscription, config: &Config) -> bool {
-    subscription.terms.qos() != QoS::AtMostOnce && deliver::queue_has_room(session, config)
+    deliver::may_wait(subscription.terms.qos(), config) && deliver::queue_has_room(session, config)
 }

@@ -3,6 +3,8 @@
 use super::client::Clients;
 #[cfg(any(test, debug_assertions))]
 use super::client::{Client, Stage};
+#[cfg(any(test, debug_assertions))]
+use super::deliver::window_has_room;
 use super::effects::Effects;
 use super::key::{ConnId, GroupId, SessionId};
 use super::notices::Notices;
@@ -204,11 +206,9 @@ impl State {
             if flights.is_empty() {
                 return Err(format!("{name} holds on to empty queues"));
             }
-            let window = session
-                .conn
-                .and_then(|conn| self.clients.get(conn))
-                .map(|c| c.window);
-            if flights.queued() > 0 && window.is_some_and(|window| flights.window_used() < window) {
+            let client = session.conn.and_then(|conn| self.clients.get(conn));
+            let has_room = |client| window_has_room(session, client, &self.config);
+            if flights.queued() > 0 && client.is_some_and(has_room) {
                 return Err(format!(
                     "{name} has messages waiting and room in its window"
                 ));

@@ -32,6 +32,8 @@ pub struct Stats {
     pub dropped_slow_reader: u64,
     /// QoS 1 and 2 messages not queued because the session's queue was full.
     pub dropped_queue_full: u64,
+    /// Messages from clients whose payload is above `message_size_limit`.
+    pub dropped_message_size: u64,
     /// Messages larger than their receiver's Maximum Packet Size.
     pub dropped_oversize: u64,
     /// Messages that expired before they could be sent.
@@ -43,6 +45,7 @@ impl Stats {
     pub fn dropped(&self) -> u64 {
         self.dropped_slow_reader
             + self.dropped_queue_full
+            + self.dropped_message_size
             + self.dropped_oversize
             + self.dropped_expired
     }

@@ -28,6 +28,10 @@ pub fn keep(
     if will.retain && !config.retain_available {
         return Err(Cause::RetainNotSupported); // [MQTT5-3.2.2-13]
     }
+    let payload_bytes_max = usize::try_from(config.message_size_limit).unwrap_or(usize::MAX);
+    if payload_bytes_max != 0 && will.payload.len() > payload_bytes_max {
+        return Err(Cause::WillTooLarge);
+    }
     let mut scratch = Vec::new();
     Ok(Box::new(WillMessage {
         topic: will.topic.into(),
