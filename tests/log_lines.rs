@@ -3,6 +3,7 @@
 mod table;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use midge::codec::dialect::ProtocolVersion;
+use midge::config::LogWording;
 use std::cell::RefCell;
 use std::sync::Once;
 use table::*;
@@ -131,4 +132,88 @@ fn what_is_remembered_of_fights_is_bounded() {
         takes(&mut t, V311, "ann");
     }
     assert_eq!(warnings().len(), 1);
+}
+
+/// What every kind of end brings to the log.
+fn ends(t: &mut Table) -> Vec<String> {
+    let ann = t.connects(V5, connect("ann").user("eve"));
+    t.leaves(ann);
+    let ann = t.client(V311, "ann");
+    t.drops(ann);
+    t.connects(V31, connect("ann").keep_alive(10));
+    t.passes(15);
+    t.client(V5, "ann");
+    let ann = t.client(V5, "ann");
+    t.sends(ann, connack(false));
+    t.comes_by(1);
+    t.says_connect(V311, connect("ann"));
+    lines()
+}
+
+#[test]
+fn each_end_has_a_line_in_the_words_of_2_1() {
+    listen();
+    let mut t = Table::with(|config| config.listeners[1].security.allow_anonymous = false);
+    let said: Vec<String> = ends(&mut t);
+    assert_eq!(
+        said,
+        [
+            "New connection from 127.0.0.1:40000 on port 1883.",
+            "New client connected from 127.0.0.1:40000 as ann (p5, c1, k0, u'eve').",
+            "Client ann [127.0.0.1:40000] disconnected.",
+            "New connection from 127.0.0.1:40001 on port 1883.",
+            "New client connected from 127.0.0.1:40001 as ann (p4, c1, k0).",
+            "Client ann [127.0.0.1:40001] disconnected: connection closed by client.",
+            "New connection from 127.0.0.1:40002 on port 1883.",
+            "New client connected from 127.0.0.1:40002 as ann (p3, c1, k10).",
+            "Client ann [127.0.0.1:40002] disconnected: exceeded timeout.",
+            "New connection from 127.0.0.1:40003 on port 1883.",
+            "New client connected from 127.0.0.1:40003 as ann (p5, c1, k0).",
+            "New connection from 127.0.0.1:40004 on port 1883.",
+            "Client ann [127.0.0.1:40003] disconnected: session taken over.",
+            "New client connected from 127.0.0.1:40004 as ann (p5, c1, k0).",
+            "Client ann [127.0.0.1:40004] disconnected: protocol error (CONNACK is for servers to \
+             send).",
+            "New connection from 127.0.0.1:40005 on port 1883.",
+            "Client <unknown> [127.0.0.1:40005] disconnected: not authorised (clients without a \
+             username are not let in).",
+        ]
+    );
+}
+
+#[test]
+fn each_end_has_a_line_in_the_words_of_2_0_if_so_set() {
+    listen();
+    let mut t = Table::with(|config| {
+        config.midge_log_wording = LogWording::V2_0;
+        config.listeners[1].security.allow_anonymous = false;
+    });
+    let mut said = ends(&mut t);
+    said.retain(|line| !line.starts_with("New connection"));
+    assert_eq!(
+        said,
+        [
+            "New client connected from 127.0.0.1:40000 as ann (p5, c1, k0, u'eve').",
+            "Client ann disconnected.",
+            "New client connected from 127.0.0.1:40001 as ann (p2, c1, k0).",
+            "Client ann closed its connection.",
+            "New client connected from 127.0.0.1:40002 as ann (p1, c1, k10).",
+            "Client ann has exceeded timeout, disconnecting.",
+            "New client connected from 127.0.0.1:40003 as ann (p5, c1, k0).",
+            "Client ann already connected, closing old connection.",
+            "New client connected from 127.0.0.1:40004 as ann (p5, c1, k0).",
+            "Client ann disconnected due to protocol error (CONNACK is for servers to send).",
+            "Client <unknown> disconnected, not authorised.",
+        ]
+    );
+}
+
+#[test]
+fn connections_are_not_logged_if_so_set() {
+    listen();
+    let mut t = Table::with(|config| {
+        config.connection_messages = false;
+        config.listeners[1].security.allow_anonymous = false;
+    });
+    assert_eq!(ends(&mut t), [""; 0]);
 }

@@ -1,6 +1,7 @@
 //! Why a connection ends, in one place: the Reason Code for the peer, the sentence for the peer
 //! and the log, and whether the Will is published.
 
+use super::client::Peer;
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::error::DecodeError;
 use crate::codec::frame::PacketType;
@@ -182,8 +183,37 @@ impl Cause {
         }
     }
 
-    /// What follows `Client ID [ADDRESS:PORT] disconnected` in the log.
-    pub fn log_suffix(&self) -> String {
+    /// The line in the log of mosquitto 2.0, which rules that read logs may know. It has fewer words
+    /// for what a peer did wrong; ours follow them.
+    pub fn log_line_2_0(&self, name: &str) -> String {
+        match self {
+            Self::Disconnect | Self::DisconnectWithWill => format!("Client {name} disconnected."),
+            Self::ClosedByClient | Self::Socket(_) => {
+                format!("Client {name} closed its connection.")
+            }
+            Self::KeepAliveTimeout | Self::NoConnect => {
+                format!("Client {name} has exceeded timeout, disconnecting.")
+            }
+            Self::SessionTakenOver => {
+                format!("Client {name} already connected, closing old connection.")
+            }
+            Self::ServerShuttingDown => format!("Client {name} disconnected: {self}."),
+            _ if self.reason() == ReasonCode::NotAuthorized => {
+                format!("Client {name} disconnected, not authorised.")
+            }
+            _ => {
+                let words = self.log_words();
+                format!("Client {name} disconnected due to {words} ({self}).")
+            }
+        }
+    }
+
+    /// The line in the log, as mosquitto 2.1 has it.
+    pub fn log_line(&self, name: &str, peer: &Peer) -> String {
+        format!("Client {name} [{peer}] disconnected{}", self.log_suffix())
+    }
+
+    fn log_suffix(&self) -> String {
         match self {
             Self::Disconnect => String::from("."),
             Self::DisconnectWithWill

@@ -3,7 +3,7 @@
 
 use super::cause::Cause;
 use super::client::{self, Stage};
-use super::disconnect::{close_connection, end_session, session_due};
+use super::disconnect::{close_connection, connection_level, end_session, session_due};
 use super::key::{ConnId, SessionId};
 use super::session::{NEVER_EXPIRES, Session};
 use super::state::{Chance, State};
@@ -13,7 +13,7 @@ use crate::codec::connect::{ConnAck, Connect};
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
-use crate::config::{Config, Listener, Versions};
+use crate::config::{Config, Listener, LogWording, Versions};
 use crate::message::{Identity, QoS};
 use crate::time::{Mono, Now};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -24,6 +24,7 @@ use std::rc::Rc;
 struct Told {
     assigned_client_identifier: bool,
     server_keep_alive_s: Option<u16>,
+    session_expiry_interval_s: Option<u32>,
 }
 
 /// A first CONNECT has come.
@@ -62,6 +63,10 @@ pub fn connect(
     if is_one_too_many(&identity.client_identifier, state) {
         return Err(Cause::TooManySessions);
     }
+    let expiry_interval_s = bounded_expiry(session_expiry(packet), &config);
+    if expiry_interval_s != session_expiry(packet) {
+        told.session_expiry_interval_s = Some(expiry_interval_s);
+    }
     if packet.version.has_properties() {
         tell(&identity, &told, listener, &config, &mut properties);
     }
@@ -81,7 +86,6 @@ pub fn connect(
         state,
         now,
     );
-    let expiry_interval_s = session_expiry(packet);
     let is_resumed = resumed.is_some();
     let id = match resumed {
         Some(id) => id,
@@ -217,6 +221,15 @@ fn session_expiry(packet: &Connect<'_>) -> u32 {
     }
 }
 
+/// A Session Expiry Interval within `persistent_client_expiration`, as with mosquitto for every
+/// session that would last longer.
+pub fn bounded_expiry(interval_s: u32, config: &Config) -> u32 {
+    match config.persistent_client_expiration {
+        None | Some(0) => interval_s,
+        Some(maximum_s) => interval_s.min(u32::try_from(maximum_s).unwrap_or(u32::MAX)),
+    }
+}
+
 /// Ends the connection that has this Client Identifier [MQTT-3.1.4-2] [MQTT5-3.1.4-3], and with
 /// `clean_start` its session [MQTT-3.1.2-6] [MQTT5-3.1.2-4]; the session to go on with, if any.
 fn displace(
@@ -302,11 +315,12 @@ fn log_connected(
         Some(username) => format!(", u'{username}'"),
         None => String::new(),
     };
-    log::info!(
+    log::log!(
+        connection_level(&state.config),
         "New {kind} connected from {} as {} (p{}, c{}, k{keep_alive_s}{username}).",
         client.peer,
         identity.client_identifier,
-        packet.version.level(),
+        logged_version(packet.version, state.config.midge_log_wording),
         u8::from(packet.clean_start)
     );
     if let Some(will) = &packet.will {
@@ -317,6 +331,15 @@ fn log_connected(
             will.qos.bits(),
             will.topic
         );
+    }
+}
+
+/// The number of a version in the log: mosquitto 2.0 counted 1, 2, 5.
+fn logged_version(version: ProtocolVersion, wording: LogWording) -> u8 {
+    match (wording, version) {
+        (LogWording::V2_0, ProtocolVersion::V31) => 1,
+        (LogWording::V2_0, ProtocolVersion::V311) => 2,
+        _ => version.level(),
     }
 }
 
@@ -356,6 +379,9 @@ fn acknowledge(conn: ConnId, identity: &Identity, connack: &ConnAck<'_>, state: 
 fn tell(identity: &Identity, told: &Told, listener: &Listener, config: &Config, out: &mut Vec<u8>) {
     if told.assigned_client_identifier {
         Property::AssignedClientIdentifier(&identity.client_identifier).encode(out);
+    }
+    if let Some(interval_s) = told.session_expiry_interval_s {
+        Property::SessionExpiryInterval(interval_s).encode(out); // [MQTT5 §3.2.2.3.2]
     }
     if let Some(keep_alive_s) = told.server_keep_alive_s {
         Property::ServerKeepAlive(keep_alive_s).encode(out);

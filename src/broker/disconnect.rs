@@ -3,6 +3,7 @@
 
 use super::cause::Cause;
 use super::client::{self, Client, Stage};
+use super::connect::bounded_expiry;
 use super::key::{ConnId, SessionId};
 use super::publish::{self, Sender};
 use super::replay;
@@ -15,6 +16,7 @@ use crate::codec::dialect::ProtocolVersion;
 use crate::codec::packet::Packet;
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
+use crate::config::{Config, LogWording};
 use crate::time::{Mono, Now};
 use log::Level;
 use std::rc::Rc;
@@ -30,7 +32,7 @@ pub fn disconnect(from: Sender, packet: &Disconnect<'_>, state: &mut State) -> R
         if session.expiry_interval_s == 0 && interval_s != 0 {
             return Err(Cause::SessionExpiryRevived); // [MQTT5-3.14.2-2]
         }
-        session.expiry_interval_s = interval_s;
+        session.expiry_interval_s = bounded_expiry(interval_s, &state.config);
     }
     match packet.reason {
         ReasonCode::Success => Err(Cause::Disconnect),
@@ -54,6 +56,7 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
         effects,
         sessions,
         stats,
+        config,
         ..
     } = state;
     let stage = clients.begin_closing(conn).unwrap_or(Stage::Closing);
@@ -72,29 +75,37 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
         Stage::Active(id) => sessions.get(id).map(Session::client_identifier),
         Stage::Silent | Stage::AwaitConnect | Stage::Closing => None,
     };
-    log_end(name.unwrap_or("<unknown>"), stage, client, &cause);
+    log_end(name.unwrap_or("<unknown>"), stage, client, &cause, config);
     if let Stage::Active(id) = stage {
         leave(id, &cause, state, now);
     }
     true
 }
 
-fn log_end(name: &str, stage: Stage, client: &Client, cause: &Cause) {
+/// How much a connection that comes or goes matters in the log.
+pub fn connection_level(config: &Config) -> Level {
+    match config.connection_messages {
+        true => Level::Info,
+        false => Level::Debug,
+    }
+}
+
+fn log_end(name: &str, stage: Stage, client: &Client, cause: &Cause, config: &Config) {
     // A health probe opens and closes, and must not fill the log.
     let is_probe = stage == Stage::Silent && cause.is_by_peer();
     // Said already, as often as is good.
     let is_denied = *cause == Cause::TooManyConnections;
-    let level = if is_probe || is_denied {
-        Level::Debug
-    } else {
-        Level::Info
+    let level = match is_probe || is_denied {
+        true => Level::Debug,
+        false => connection_level(config),
     };
-    log::log!(
-        level,
-        "Client {name} [{}] disconnected{}",
-        client.peer,
-        cause.log_suffix()
-    );
+    if log::log_enabled!(level) {
+        let line = match config.midge_log_wording {
+            LogWording::V2_0 => cause.log_line_2_0(name),
+            LogWording::V2_1 => cause.log_line(name, &client.peer),
+        };
+        log::log!(level, "{line}");
+    }
 }
 
 /// DISCONNECT with a Reason String, if that leaves it within `maximum` bytes [MQTT5-3.14.2-3].

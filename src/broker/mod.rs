@@ -223,7 +223,8 @@ impl Broker {
         let client = self.state.clients.get_mut(conn);
         if let Some(client) = client.filter(|client| client.stage == Stage::Silent) {
             client.stage = Stage::AwaitConnect;
-            log::info!(
+            log::log!(
+                disconnect::connection_level(&self.state.config),
                 "New connection from {} on port {}.",
                 client.peer,
                 client.peer.listener_port()
@@ -336,11 +337,12 @@ impl Broker {
                     retained,
                     timers,
                     stats,
+                    config,
                     ..
                 } = &mut self.state;
                 retained.timer_at = Mono::NEVER;
                 stats.dropped_expired += retained.sweep(now.mono) as u64;
-                let sweep_at = retained.sweep_at(now.mono);
+                let sweep_at = retained.sweep_at(config, now.mono);
                 timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
             }
             TimerKey::Sys => sys::tell(&mut self.state, now),

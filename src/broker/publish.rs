@@ -288,9 +288,12 @@ pub fn route(
     if publication.retain {
         state.retained.retain(publication);
         let State {
-            retained, timers, ..
+            retained,
+            timers,
+            config,
+            ..
         } = state;
-        let sweep_at = retained.sweep_at(now.mono);
+        let sweep_at = retained.sweep_at(config, now.mono);
         timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
     }
     let mut found = std::mem::take(&mut state.found);

@@ -1,5 +1,6 @@
 //! Retained messages, one a topic, in a tree of Topic Names.
 
+use crate::config::Config;
 use crate::limits;
 use crate::message::{Message, Publication};
 use crate::time::Mono;
@@ -112,14 +113,17 @@ impl Retained {
     }
 
     /// When the next sweep is due: not before a message expires, nor twice within
-    /// [`limits::SWEEP_INTERVAL_S`]; next turn while one is under way.
-    pub fn sweep_at(&self, now: Mono) -> Mono {
+    /// [`limits::SWEEP_INTERVAL_S`] or `retain_expiry_interval`; next turn while one is under way.
+    pub fn sweep_at(&self, config: &Config, now: Mono) -> Mono {
         if self.sweep_from != 0 {
             return now.plus_ms(1);
         }
         match self.expires_next {
             Mono::NEVER => Mono::NEVER,
-            expires_at => expires_at.max(now.plus_s(limits::SWEEP_INTERVAL_S)),
+            expires_at => {
+                let interval_s = 60 * u64::from(config.retain_expiry_interval);
+                expires_at.max(now.plus_s(interval_s.max(limits::SWEEP_INTERVAL_S)))
+            }
         }
     }
 
