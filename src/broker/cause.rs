@@ -75,6 +75,8 @@ pub enum Cause {
     Refused(Refusal),
     /// A Topic Name that is none.
     TopicName(TopicNameError),
+    /// A Topic Name that is too long behind its prefix.
+    TopicTooLong,
     /// A Will Topic that is no Topic Name.
     WillTopic(TopicNameError),
     /// A Will Payload above `message_size_limit`.
@@ -132,7 +134,9 @@ impl Cause {
             }
             Self::VersionNotAccepted(_) => ReasonCode::UnsupportedProtocolVersion,
             Self::Refused(Refusal::Anonymous | Refusal::NoUsers) => ReasonCode::NotAuthorized,
-            Self::TopicName(_) | Self::WillTopic(_) => ReasonCode::TopicNameInvalid,
+            Self::TopicName(_) | Self::TopicTooLong | Self::WillTopic(_) => {
+                ReasonCode::TopicNameInvalid
+            }
             Self::TopicFilter(_) => ReasonCode::TopicFilterInvalid,
             Self::TopicAliasTooHigh { .. } => ReasonCode::TopicAliasInvalid,
             Self::QoSNotSupported(_) => ReasonCode::QoSNotSupported,
@@ -280,6 +284,7 @@ impl fmt::Display for Cause {
                 write!(f, "protocol level {} is not let in here", version.level())
             }
             Self::TopicName(error) => error.fmt(f),
+            Self::TopicTooLong => f.write_str("The Topic Name is too long here"),
             Self::WillTooLarge => {
                 f.write_str("the Will Payload is larger than payloads may be here")
             }

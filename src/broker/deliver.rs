@@ -9,6 +9,7 @@ use super::session::{Session, Sessions};
 use super::state::State;
 use super::stats::Stats;
 use super::subscriptions::Reach;
+use super::topic_map::TopicMap;
 use crate::bytes::{put_binary, put_u16, put_variable, variable_bytes};
 use crate::codec::ack::{Ack, AckKind};
 use crate::codec::property::{Properties, Property};
@@ -425,7 +426,7 @@ impl Line<'_> {
     }
 
     /// Lays out one PUBLISH on the client's write queue. `false`: it is larger than the client
-    /// takes, and was not sent.
+    /// takes, or on a topic that it knows nothing of, and was not sent.
     ///
     /// ```text
     ///   fixed header | topic | packet identifier | own properties | shared properties | payload
@@ -437,16 +438,20 @@ impl Line<'_> {
         head: &Head<'_>,
         now: Now,
     ) -> bool {
-        let layout = Layout::fitting(publication, head, self.client, now);
+        let map = TopicMap::at(self.client.peer.listener(), self.config);
+        let Some(topic) = map.and_then(|map| map.outward(publication.topic)) else {
+            return false;
+        };
+        let layout = Layout::fitting(topic, publication, head, self.client, now);
         if layout.packet_bytes > u64::from(self.client.maximum_packet_size) {
             self.stats.dropped_oversize += 1;
             return false;
         }
         if let Alias::New(_) = layout.alias {
             let aliases = self.client.aliases.get_or_insert_default();
-            aliases.outbound.push(publication.topic.into());
+            aliases.outbound.push(topic.into());
         }
-        self.log_publish(publication, head);
+        self.log_publish(topic, publication, head);
         let (properties, payload) = (publication.properties, publication.payload);
         let is_short = properties.len() + payload.len() <= limits::COPY_BELOW;
         let has_properties = self.client.version.has_properties();
@@ -456,7 +461,7 @@ impl Line<'_> {
             self.client.output.reserve(bytes);
         }
         client::send(self.client, self.conn, self.effects, self.stats, |out| {
-            layout.encode_head(publication.topic, head, out);
+            layout.encode_head(topic, head, out);
             if is_short && has_properties {
                 out.extend_from_slice(properties);
             }
@@ -478,7 +483,7 @@ impl Line<'_> {
         true
     }
 
-    fn log_publish(&self, publication: &Publication<'_>, head: &Head<'_>) {
+    fn log_publish(&self, topic: &str, publication: &Publication<'_>, head: &Head<'_>) {
         log::debug!(
             "Sending PUBLISH to {} (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
             self.session.client_identifier(),
@@ -486,7 +491,7 @@ impl Line<'_> {
             head.qos.bits(),
             u8::from(head.retain),
             head.packet_identifier.map_or(0, NonZeroU16::get),
-            publication.topic,
+            topic,
             publication.payload.len()
         );
     }
@@ -549,16 +554,23 @@ struct Layout {
 
 impl Layout {
     /// With the Topic Alias there is for the topic, unless that makes the packet too large.
-    fn fitting(publication: &Publication<'_>, head: &Head<'_>, client: &Client, now: Now) -> Self {
-        let alias = Alias::of(publication.topic, client);
-        let layout = Self::new(publication, head, alias, client, now);
+    fn fitting(
+        topic: &str,
+        publication: &Publication<'_>,
+        head: &Head<'_>,
+        client: &Client,
+        now: Now,
+    ) -> Self {
+        let alias = Alias::of(topic, client);
+        let layout = Self::new(topic, publication, head, alias, client, now);
         if alias != Alias::None && layout.packet_bytes > u64::from(client.maximum_packet_size) {
-            return Self::new(publication, head, Alias::None, client, now);
+            return Self::new(topic, publication, head, Alias::None, client, now);
         }
         layout
     }
 
     fn new(
+        topic: &str,
         publication: &Publication<'_>,
         head: &Head<'_>,
         alias: Alias,
@@ -588,7 +600,7 @@ impl Layout {
         let topic = if matches!(layout.alias, Alias::Known(_)) {
             ""
         } else {
-            publication.topic
+            topic
         };
         layout.remaining_length += 2 + topic.len() as u64;
         let remaining = u32::try_from(layout.remaining_length).unwrap_or(u32::MAX);

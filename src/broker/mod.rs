@@ -6,7 +6,7 @@
 //!   the door      mod                 decides which verb a packet is
 //!   the verbs     connect  publish  deliver  subscribe  replay  will  disconnect  sys
 //!   the tables    client  session  inflight  subscriptions  retained  timers  notices  stats
-//!                 (state)
+//!                 topic_map                                                          (state)
 //! ```
 
 pub mod cause;
@@ -29,6 +29,7 @@ mod subscribe;
 mod subscriptions;
 mod sys;
 mod timers;
+mod topic_map;
 mod will;
 
 use crate::bytes::cut_str;

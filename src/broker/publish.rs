@@ -17,6 +17,7 @@ use crate::codec::reason::ReasonCode;
 use crate::message::{Identity, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
+use std::borrow::Cow;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
 
@@ -44,6 +45,7 @@ pub fn publish(
     let Some(listener) = state.listener(from.conn) else {
         return Ok(());
     };
+    let is_mapped = listener.mount_point.is_some();
     if packet.qos > listener.max_qos {
         return Err(Cause::QoSNotSupported(packet.qos)); // [MQTT5-3.2.2-11]
     }
@@ -60,7 +62,12 @@ pub fn publish(
     }
     let aliased = resolve_alias(from, packet, state)?;
     let topic = aliased.as_deref().unwrap_or(packet.topic);
-    let name = TopicName::new(topic).map_err(Cause::TopicName)?; // [MQTT-3.3.2-2] [MQTT5-3.3.2-2]
+    let topic = match is_mapped {
+        true => state.topic_map(from.conn).inward(topic),
+        false => Some(Cow::Borrowed(topic)),
+    };
+    let topic = topic.ok_or(Cause::TopicTooLong)?;
+    let name = TopicName::new(&topic).map_err(Cause::TopicName)?; // [MQTT-3.3.2-2] [MQTT5-3.3.2-2]
     match packet.packet_identifier {
         None => {
             accept(from, &name, packet, state, now);

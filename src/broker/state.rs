@@ -13,6 +13,7 @@ use super::session::Sessions;
 use super::stats::{Stats, Sys};
 use super::subscriptions::{Match, Subscriptions};
 use super::timers::{Timer, TimerKey, Timers};
+use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
 use crate::policy::Policy;
 use crate::time::Mono;
@@ -104,6 +105,11 @@ impl State {
     pub fn listener(&self, conn: ConnId) -> Option<&Listener> {
         let client = self.clients.get(conn)?;
         self.config.listeners.get(client.peer.listener())
+    }
+
+    /// How the topics of a connection are rewritten.
+    pub fn topic_map(&self, conn: ConnId) -> TopicMap<'_> {
+        self.listener(conn).map(TopicMap::of).unwrap_or_default()
     }
 
     /// Whether a timer is still its owner's.

@@ -116,16 +116,18 @@ fn subscribe_one(
             return;
         }
     };
+    let mapped = state.topic_map(from.conn).filter_inward(&filter);
+    let mapped = mapped.as_deref().map(TopicFilter::new);
+    let Some(Ok(filter)) = mapped else {
+        let code = failure(ReasonCode::TopicFilterInvalid, options, version);
+        answers.refuse(code, text, &"this filter is not possible here");
+        return;
+    };
     let Some(session) = state.sessions.get(from.session) else {
         return;
     };
     if !state.policy.may_subscribe(&session.identity, &filter) {
-        let code = match (version.has_reason_codes(), version.has_suback_failure()) {
-            (true, _) => ReasonCode::NotAuthorized.value(),
-            (false, true) => ReasonCode::UnspecifiedError.value(),
-            // 3.1 has no way to say so.
-            (false, false) => options.qos.bits(),
-        };
+        let code = failure(ReasonCode::NotAuthorized, options, version);
         answers.refuse(code, text, &"you may not subscribe to this");
         return;
     }
@@ -154,6 +156,16 @@ fn subscribe_one(
         replays.push(node);
     }
     answers.codes.push(qos.bits());
+}
+
+/// How SUBACK says that there is no subscription.
+fn failure(reason: ReasonCode, options: SubscriptionOptions, version: ProtocolVersion) -> u8 {
+    match (version.has_reason_codes(), version.has_suback_failure()) {
+        (true, _) => reason.value(),
+        (false, true) => ReasonCode::UnspecifiedError.value(),
+        // 3.1 has no way to say so.
+        (false, false) => options.qos.bits(),
+    }
 }
 
 /// Adds a subscription; its node if retained messages are to follow [MQTT5-3.3.1-9]
@@ -201,7 +213,13 @@ pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) ->
     for text in packet.iter() {
         match TopicFilter::new(text) {
             Ok(filter) => {
-                let reason = match remove(&filter, from.session, state) {
+                let mapped = state.topic_map(from.conn).filter_inward(&filter);
+                let mapped = mapped.as_deref().map(TopicFilter::new);
+                let is_removed = match mapped {
+                    Some(Ok(filter)) => remove(&filter, from.session, state),
+                    Some(Err(_)) | None => false,
+                };
+                let reason = match is_removed {
                     true => ReasonCode::Success,
                     false => ReasonCode::NoSubscriptionExisted,
                 };

@@ -5,6 +5,7 @@ use super::cause::Cause;
 use super::publish;
 use super::session::WillMessage;
 use super::state::State;
+use super::topic_map::TopicMap;
 use crate::codec::connect::Will;
 use crate::config::{Config, Listener};
 use crate::message::{Identity, Publication};
@@ -21,7 +22,11 @@ pub fn keep(
     listener: &Listener,
     config: &Config,
 ) -> Result<Box<WillMessage>, Cause> {
+    let topic = TopicMap::of(listener)
+        .inward(will.topic)
+        .ok_or(Cause::TopicTooLong)?;
     TopicName::new(will.topic).map_err(Cause::WillTopic)?;
+    TopicName::new(&topic).map_err(Cause::WillTopic)?;
     if will.qos > listener.max_qos {
         return Err(Cause::QoSNotSupported(will.qos)); // [MQTT5-3.2.2-12]
     }
@@ -34,7 +39,7 @@ pub fn keep(
     }
     let mut scratch = Vec::new();
     Ok(Box::new(WillMessage {
-        topic: will.topic.into(),
+        topic: topic.into(),
         properties: publish::lasting_properties(will.properties, &mut scratch).into(),
         payload: will.payload.into(),
         qos: will.qos,
