@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Inside the core: tables under verbs under the door.
 const BROKER: &[&[&str]] = &[
-    &["key", "key_set", "stats", "cause"],
+    &["key", "key_set", "stats", "cause", "topic_map"],
     &["effects", "timers", "inflight", "retained"],
     &["client", "session", "subscriptions"],
     &["notices"],
