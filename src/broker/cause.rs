@@ -1,7 +1,6 @@
 //! Why a connection ends, in one place: the Reason Code for the peer, the sentence for the peer
 //! and the log, and whether the Will is published.
 
-use super::client::Peer;
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::error::DecodeError;
 use crate::codec::frame::PacketType;
@@ -213,7 +212,7 @@ impl Cause {
     }
 
     /// The line in the log, as mosquitto 2.1 has it.
-    pub fn log_line(&self, name: &str, peer: &Peer) -> String {
+    pub fn log_line(&self, name: &str, peer: &dyn fmt::Display) -> String {
         format!("Client {name} [{peer}] disconnected{}", self.log_suffix())
     }
 

@@ -5,6 +5,7 @@ use super::key::{ConnId, SessionId};
 use super::stats::Stats;
 use crate::codec::dialect::ProtocolVersion;
 use crate::limits;
+use crate::message::QoS;
 use crate::time::Mono;
 use crate::write_queue::WriteQueue;
 use std::fmt;
@@ -108,6 +109,10 @@ pub struct Client {
     pub aliases: Option<Box<TopicAliases>>,
     /// Whether acknowledgements may carry a Reason String [MQTT5-3.1.2-29].
     pub problem_information: bool,
+    /// The highest QoS it may publish with, as it was told.
+    pub max_qos: QoS,
+    /// Whether its topics are rewritten, so that no other has to ask how.
+    pub is_mapped: bool,
     /// Whether it is a bridge by bit 0x80 of its 3.x level.
     pub bridge: bool,
 }
@@ -127,6 +132,8 @@ impl Client {
             topic_alias_maximum: 0,
             aliases: None,
             problem_information: true,
+            max_qos: QoS::ExactlyOnce,
+            is_mapped: false,
             bridge: false,
         }
     }

@@ -5,7 +5,7 @@ use super::cause::Cause;
 use super::client::{self, Stage};
 use super::disconnect::{close_connection, connection_level, end_session, session_due};
 use super::key::{ConnId, SessionId};
-use super::session::{NEVER_EXPIRES, Session};
+use super::session::{NEVER_EXPIRES, Session, bounded_expiry};
 use super::state::{Chance, State};
 use super::timers::TimerKey;
 use super::will;
@@ -221,15 +221,6 @@ fn session_expiry(packet: &Connect<'_>) -> u32 {
     }
 }
 
-/// A Session Expiry Interval within `persistent_client_expiration`, as with mosquitto for every
-/// session that would last longer.
-pub fn bounded_expiry(interval_s: u32, config: &Config) -> u32 {
-    match config.persistent_client_expiration {
-        None | Some(0) => interval_s,
-        Some(maximum_s) => interval_s.min(u32::try_from(maximum_s).unwrap_or(u32::MAX)),
-    }
-}
-
 /// Ends the connection that has this Client Identifier [MQTT-3.1.4-2] [MQTT5-3.1.4-3], and with
 /// `clean_start` its session [MQTT-3.1.2-6] [MQTT5-3.1.2-4]; the session to go on with, if any.
 fn displace(
@@ -283,6 +274,8 @@ fn open(
     let window = NonZeroU16::new(config.max_inflight_messages).unwrap_or(NonZeroU16::MAX);
     client.stage = Stage::Active(id);
     client.bridge = packet.bridge;
+    client.max_qos = listener.max_qos;
+    client.is_mapped = listener.mount_point.is_some();
     client.silence_max_ms = u64::from(keep_alive_s) * 1500; // [MQTT-3.1.2-24] [MQTT5-3.1.2-22]
     client.window = window
         .min(properties.receive_maximum().unwrap_or(NonZeroU16::MAX))

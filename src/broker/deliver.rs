@@ -195,15 +195,10 @@ pub fn outgoing_qos(subscribed: QoS, published: QoS, config: &Config) -> QoS {
     }
 }
 
-/// Whether the in-flight window has room for one more message [MQTT5-3.3.4-9]. `Choice:` by bytes
-/// it has until `max_inflight_bytes` are in flight, as with mosquitto: a message that is longer
-/// than that goes alone.
+/// Whether the in-flight window has room for one more message.
 pub fn window_has_room(session: &Session, client: &Client, config: &Config) -> bool {
-    let Some(flights) = &session.flights else {
-        return true;
-    };
-    let bytes_max = config.max_inflight_bytes;
-    flights.window_used() < client.window && (bytes_max == 0 || flights.window_bytes() < bytes_max)
+    let flights = session.flights.as_ref();
+    flights.is_none_or(|flights| flights.has_room(client.window, config.max_inflight_bytes))
 }
 
 /// Queues a message, or drops it if `max_queued_messages`, or `max_queued_bytes` of them, wait
@@ -261,6 +256,14 @@ impl Line<'_> {
         self.config.queue_qos0_messages && queued(self.session) > 0
     }
 
+    /// A topic as the client knows it, if it does.
+    fn topic_outward<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        match self.client.is_mapped {
+            true => TopicMap::at(self.client.peer.listener(), self.config).outward(topic),
+            false => Some(topic),
+        }
+    }
+
     /// Sends at QoS 0, or drops if the client has too much waiting already.
     fn send_at_most_once(
         &mut self,
@@ -273,7 +276,11 @@ impl Line<'_> {
             note_dropping(self.session);
             return;
         }
+        let Some(topic) = self.topic_outward(publication.topic) else {
+            return;
+        };
         let head = Head {
+            topic,
             qos: QoS::AtMostOnce,
             dup: false,
             retain: receiver.retain,
@@ -284,7 +291,8 @@ impl Line<'_> {
     }
 
     /// Sends a QoS 1 or 2 message for the first time; there must be room in the window. A message
-    /// larger than the client takes is dropped as if it had been sent [MQTT5-3.1.2-25].
+    /// larger than the client takes, or on a topic that it knows nothing of, is dropped as if it had
+    /// been sent [MQTT5-3.1.2-25].
     pub fn launch(&mut self, delivery: Delivery, now: Now) {
         let Some(packet_identifier) = self.session.next_packet_identifier() else {
             debug_assert!(
@@ -306,14 +314,19 @@ impl Line<'_> {
         dup: bool,
         now: Now,
     ) -> bool {
+        let mut publication = delivery.message.publication();
+        let Some(topic) = self.topic_outward(publication.topic) else {
+            return false;
+        };
         let head = Head {
+            topic,
             qos: delivery.qos,
             dup,
             retain: delivery.retain,
             packet_identifier,
             identifiers: delivery.identifiers.as_slice(),
         };
-        self.send_publish(&mut delivery.message.publication(), &head, now)
+        self.send_publish(&mut publication, &head, now)
     }
 
     /// The connection is new: sends again what was in flight, in the order it was first sent in
@@ -426,7 +439,7 @@ impl Line<'_> {
     }
 
     /// Lays out one PUBLISH on the client's write queue. `false`: it is larger than the client
-    /// takes, or on a topic that it knows nothing of, and was not sent.
+    /// takes, and was not sent.
     ///
     /// ```text
     ///   fixed header | topic | packet identifier | own properties | shared properties | payload
@@ -438,20 +451,16 @@ impl Line<'_> {
         head: &Head<'_>,
         now: Now,
     ) -> bool {
-        let map = TopicMap::at(self.client.peer.listener(), self.config);
-        let Some(topic) = map.and_then(|map| map.outward(publication.topic)) else {
-            return false;
-        };
-        let layout = Layout::fitting(topic, publication, head, self.client, now);
+        let layout = Layout::fitting(publication, head, self.client, now);
         if layout.packet_bytes > u64::from(self.client.maximum_packet_size) {
             self.stats.dropped_oversize += 1;
             return false;
         }
         if let Alias::New(_) = layout.alias {
             let aliases = self.client.aliases.get_or_insert_default();
-            aliases.outbound.push(topic.into());
+            aliases.outbound.push(head.topic.into());
         }
-        self.log_publish(topic, publication, head);
+        self.log_publish(publication, head);
         let (properties, payload) = (publication.properties, publication.payload);
         let is_short = properties.len() + payload.len() <= limits::COPY_BELOW;
         let has_properties = self.client.version.has_properties();
@@ -461,7 +470,7 @@ impl Line<'_> {
             self.client.output.reserve(bytes);
         }
         client::send(self.client, self.conn, self.effects, self.stats, |out| {
-            layout.encode_head(topic, head, out);
+            layout.encode_head(head, out);
             if is_short && has_properties {
                 out.extend_from_slice(properties);
             }
@@ -483,7 +492,7 @@ impl Line<'_> {
         true
     }
 
-    fn log_publish(&self, topic: &str, publication: &Publication<'_>, head: &Head<'_>) {
+    fn log_publish(&self, publication: &Publication<'_>, head: &Head<'_>) {
         log::debug!(
             "Sending PUBLISH to {} (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
             self.session.client_identifier(),
@@ -491,7 +500,7 @@ impl Line<'_> {
             head.qos.bits(),
             u8::from(head.retain),
             head.packet_identifier.map_or(0, NonZeroU16::get),
-            topic,
+            head.topic,
             publication.payload.len()
         );
     }
@@ -500,6 +509,8 @@ impl Line<'_> {
 /// What differs from receiver to receiver in the head of a PUBLISH.
 #[derive(Debug)]
 struct Head<'h> {
+    /// As the client knows it.
+    topic: &'h str,
     qos: QoS,
     dup: bool,
     retain: bool,
@@ -554,23 +565,16 @@ struct Layout {
 
 impl Layout {
     /// With the Topic Alias there is for the topic, unless that makes the packet too large.
-    fn fitting(
-        topic: &str,
-        publication: &Publication<'_>,
-        head: &Head<'_>,
-        client: &Client,
-        now: Now,
-    ) -> Self {
-        let alias = Alias::of(topic, client);
-        let layout = Self::new(topic, publication, head, alias, client, now);
+    fn fitting(publication: &Publication<'_>, head: &Head<'_>, client: &Client, now: Now) -> Self {
+        let alias = Alias::of(head.topic, client);
+        let layout = Self::new(publication, head, alias, client, now);
         if alias != Alias::None && layout.packet_bytes > u64::from(client.maximum_packet_size) {
-            return Self::new(topic, publication, head, Alias::None, client, now);
+            return Self::new(publication, head, Alias::None, client, now);
         }
         layout
     }
 
     fn new(
-        topic: &str,
         publication: &Publication<'_>,
         head: &Head<'_>,
         alias: Alias,
@@ -600,7 +604,7 @@ impl Layout {
         let topic = if matches!(layout.alias, Alias::Known(_)) {
             ""
         } else {
-            topic
+            head.topic
         };
         layout.remaining_length += 2 + topic.len() as u64;
         let remaining = u32::try_from(layout.remaining_length).unwrap_or(u32::MAX);
@@ -619,7 +623,7 @@ impl Layout {
         alias + expiry + identifiers.sum::<u64>()
     }
 
-    fn encode_head(&self, topic: &str, head: &Head<'_>, out: &mut Vec<u8>) {
+    fn encode_head(&self, head: &Head<'_>, out: &mut Vec<u8>) {
         let flags = u8::from(head.dup) << 3 | head.qos.bits() << 1 | u8::from(head.retain);
         out.push(0x30 | flags);
         put_variable(
@@ -627,7 +631,7 @@ impl Layout {
             u32::try_from(self.remaining_length).unwrap_or_default(),
         );
         let known = matches!(self.alias, Alias::Known(_));
-        put_binary(out, if known { &[] } else { topic.as_bytes() });
+        put_binary(out, if known { &[] } else { head.topic.as_bytes() });
         if let Some(packet_identifier) = head.packet_identifier {
             put_u16(out, packet_identifier.get());
         }

@@ -3,11 +3,10 @@
 
 use super::cause::Cause;
 use super::client::{self, Client, Stage};
-use super::connect::bounded_expiry;
 use super::key::{ConnId, SessionId};
 use super::publish::{self, Sender};
 use super::replay;
-use super::session::{NEVER_EXPIRES, Session};
+use super::session::{NEVER_EXPIRES, Session, bounded_expiry};
 use super::state::State;
 use super::timers::TimerKey;
 use super::will;

@@ -154,14 +154,11 @@ impl Flights {
         self.queued_bytes
     }
 
-    /// Bytes in flight on the present connection.
-    pub fn window_bytes(&self) -> u64 {
-        self.window_bytes
-    }
-
-    /// Places of the window in use on the present connection.
-    pub fn window_used(&self) -> u16 {
-        self.window_used
+    /// Whether the window, of `window` places, has room for one more message [MQTT5-3.3.4-9].
+    /// `Choice:` by bytes it has until `bytes_max` are in flight, as with mosquitto: a message that
+    /// is longer than that goes alone. 0 sets no bound.
+    pub fn has_room(&self, window: u16, bytes_max: u64) -> bool {
+        self.window_used < window && (bytes_max == 0 || self.window_bytes < bytes_max)
     }
 
     /// The next Packet Identifier after `last`, around the end, that no flight has, and how many

@@ -17,7 +17,6 @@ use crate::codec::reason::ReasonCode;
 use crate::message::{Identity, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
-use std::borrow::Cow;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
 
@@ -42,11 +41,11 @@ pub fn publish(
 ) -> Result<(), Cause> {
     state.stats.publish_received += 1;
     state.stats.publish_bytes_received += packet.payload.len() as u64;
-    let Some(listener) = state.listener(from.conn) else {
+    let Some(client) = state.clients.get(from.conn) else {
         return Ok(());
     };
-    let is_mapped = listener.mount_point.is_some();
-    if packet.qos > listener.max_qos {
+    let is_mapped = client.is_mapped;
+    if packet.qos > client.max_qos {
         return Err(Cause::QoSNotSupported(packet.qos)); // [MQTT5-3.2.2-11]
     }
     if packet.retain && !state.config.retain_available {
@@ -62,12 +61,36 @@ pub fn publish(
     }
     let aliased = resolve_alias(from, packet, state)?;
     let topic = aliased.as_deref().unwrap_or(packet.topic);
-    let topic = match is_mapped {
-        true => state.topic_map(from.conn).inward(topic),
-        false => Some(Cow::Borrowed(topic)),
-    };
+    if is_mapped {
+        return publish_mapped(from, topic, packet, state, now);
+    }
+    publish_to(from, topic, packet, state, now)
+}
+
+/// Publishes on `topic`, by the name its client knows it by.
+#[cold]
+fn publish_mapped(
+    from: Sender,
+    topic: &str,
+    packet: &Publish<'_>,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
+    let topic = state.topic_map(from.conn).inward(topic);
     let topic = topic.ok_or(Cause::TopicTooLong)?;
-    let name = TopicName::new(&topic).map_err(Cause::TopicName)?; // [MQTT-3.3.2-2] [MQTT5-3.3.2-2]
+    publish_to(from, &topic, packet, state, now)
+}
+
+/// Publishes on `topic`, by the name the broker knows it by.
+#[inline(always)]
+fn publish_to(
+    from: Sender,
+    topic: &str,
+    packet: &Publish<'_>,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
+    let name = TopicName::new(topic).map_err(Cause::TopicName)?; // [MQTT-3.3.2-2] [MQTT5-3.3.2-2]
     match packet.packet_identifier {
         None => {
             accept(from, &name, packet, state, now);
@@ -150,27 +173,11 @@ fn accept(
     let identity = Rc::clone(&session.identity);
     log_publish(&identity, name, packet);
     if !state.policy.may_publish(&identity, name) {
-        log::debug!(
-            "Denied PUBLISH from {} to '{}'",
-            identity.client_identifier,
-            name.as_str()
-        );
-        return (
-            ReasonCode::NotAuthorized,
-            Some("you may not publish to this topic"),
-        );
+        return deny(&identity, name);
     }
     let payload_bytes_max = usize::try_from(state.config.message_size_limit).unwrap_or(usize::MAX);
     if payload_bytes_max != 0 && packet.payload.len() > payload_bytes_max {
-        state.stats.dropped_message_size += 1;
-        log::debug!(
-            "Dropped too large PUBLISH from {}",
-            identity.client_identifier
-        );
-        return (
-            ReasonCode::ImplementationSpecificError,
-            Some("the payload is larger than payloads may be here"),
-        );
+        return refuse_size(&identity, state);
     }
     let mut scratch = std::mem::take(&mut state.properties);
     scratch.clear();
@@ -192,6 +199,32 @@ fn accept(
         true => (ReasonCode::Success, None),
         false => (ReasonCode::NoMatchingSubscribers, None),
     }
+}
+
+/// Drops a message whose publisher may not publish to its topic.
+#[cold]
+fn deny(identity: &Identity, name: &TopicName<'_>) -> (ReasonCode, Option<&'static str>) {
+    log::debug!(
+        "Denied PUBLISH from {} to '{}'",
+        identity.client_identifier,
+        name.as_str()
+    );
+    (
+        ReasonCode::NotAuthorized,
+        Some("you may not publish to this topic"),
+    )
+}
+
+/// Drops a message whose payload is above `message_size_limit`.
+#[cold]
+fn refuse_size(identity: &Identity, state: &mut State) -> (ReasonCode, Option<&'static str>) {
+    state.stats.dropped_message_size += 1;
+    let name = &identity.client_identifier;
+    log::debug!("Dropped too large PUBLISH from {name}");
+    (
+        ReasonCode::ImplementationSpecificError,
+        Some("the payload is larger than payloads may be here"),
+    )
 }
 
 fn log_publish(identity: &Identity, name: &TopicName<'_>, packet: &Publish<'_>) {

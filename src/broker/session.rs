@@ -4,6 +4,7 @@
 use super::inflight::Flights;
 use super::key::{ConnId, GroupId, SessionId};
 use super::key_set::KeySet;
+use crate::config::Config;
 use crate::message::{Identity, PacketIdentifier, QoS};
 use crate::time::Mono;
 use crate::topic::tree::{NodeId, Walk};
@@ -16,6 +17,15 @@ use std::rc::Rc;
 
 /// A Session Expiry Interval that never ends [MQTT5 §3.1.2.11.2].
 pub const NEVER_EXPIRES: u32 = u32::MAX;
+
+/// A Session Expiry Interval within `persistent_client_expiration`, as with mosquitto for every
+/// session that would last longer.
+pub fn bounded_expiry(interval_s: u32, config: &Config) -> u32 {
+    match config.persistent_client_expiration {
+        None | Some(0) => interval_s,
+        Some(maximum_s) => interval_s.min(u32::try_from(maximum_s).unwrap_or(u32::MAX)),
+    }
+}
 
 /// A Will Message, not published yet. Its Topic Name is valid.
 #[derive(Debug)]

@@ -3,8 +3,6 @@
 use super::client::Clients;
 #[cfg(any(test, debug_assertions))]
 use super::client::{Client, Stage};
-#[cfg(any(test, debug_assertions))]
-use super::deliver::window_has_room;
 use super::effects::Effects;
 use super::key::{ConnId, GroupId, SessionId};
 use super::notices::Notices;
@@ -213,7 +211,8 @@ impl State {
                 return Err(format!("{name} holds on to empty queues"));
             }
             let client = session.conn.and_then(|conn| self.clients.get(conn));
-            let has_room = |client| window_has_room(session, client, &self.config);
+            let bytes_max = self.config.max_inflight_bytes;
+            let has_room = |client: &Client| flights.has_room(client.window, bytes_max);
             if flights.queued() > 0 && client.is_some_and(has_room) {
                 return Err(format!(
                     "{name} has messages waiting and room in its window"

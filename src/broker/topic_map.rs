@@ -34,8 +34,9 @@ impl<'c> TopicMap<'c> {
     }
 
     /// That of the listener at this place.
-    pub fn at(listener: usize, config: &'c Config) -> Option<Self> {
-        config.listeners.get(listener).map(Self::of)
+    pub fn at(listener: usize, config: &'c Config) -> Self {
+        let listener = config.listeners.get(listener);
+        listener.map(Self::of).unwrap_or_default()
     }
 
     /// A client's topic as the broker knows it; `None`: it would be too long.
