@@ -299,6 +299,11 @@ impl Table {
         self.chair(seat).heard.len()
     }
 
+    /// All the bytes that a client has heard and nobody has looked at.
+    pub fn takes(&mut self, seat: Seat) -> Vec<u8> {
+        std::mem::take(&mut self.chair(seat).heard)
+    }
+
     /// Forgets what a client has heard so far.
     pub fn ignores(&mut self, seat: Seat) {
         self.settle();
