@@ -1,6 +1,6 @@
 //! `midge passwd` on real files, and side by side with Debian's mosquitto_passwd and mosquitto:
-//! what one writes the other reads. Those tests say that they are skipped where mosquitto is not
-//! installed (`apt-get install mosquitto mosquitto-clients`).
+//! what one writes the other reads. Those tests fail where mosquitto is not installed: `tests/run`
+//! installs it.
 
 use midge::policy::password::PasswordFile;
 use std::fs::{self, Permissions};
@@ -487,21 +487,17 @@ fn interrupted_at_a_terminal_nothing_is_made() {
     }
 }
 
-/// Whether Debian's packages are here; says so if not.
-fn has_mosquitto() -> bool {
-    let all = ["mosquitto_passwd", "mosquitto_pub", "mosquitto"];
-    let missing = all.iter().find(|name| {
+/// Fails where Debian's packages are not installed.
+fn need_mosquitto() {
+    for name in ["mosquitto_passwd", "mosquitto_pub", "mosquitto"] {
         let run = Command::new(name)
             .arg("--help")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        run.is_err() && !Path::new("/usr/sbin").join(name).exists()
-    });
-    if let Some(name) = missing {
-        eprintln!("skipped: {name} is not installed");
+        let is_here = run.is_ok() || Path::new("/usr/sbin").join(name).exists();
+        assert!(is_here, "{name} is not installed; tests/run installs it");
     }
-    missing.is_none()
 }
 
 /// Debian's broker with one password file.
@@ -560,9 +556,7 @@ impl Drop for Mosquitto {
 
 #[test]
 fn debians_broker_lets_in_whom_this_tool_wrote() {
-    if !has_mosquitto() {
-        return;
-    }
+    need_mosquitto();
     let folder = Folder::new();
     let path = folder.path("passwd");
     works(&["-c", "-b", text(&path), "ann", "tea for two"], "");
@@ -578,9 +572,7 @@ fn debians_broker_lets_in_whom_this_tool_wrote() {
 
 #[test]
 fn what_debians_tool_wrote_is_read_and_changed_and_back() {
-    if !has_mosquitto() {
-        return;
-    }
+    need_mosquitto();
     let folder = Folder::new();
     let path = folder.path("passwd");
     let debian = |arguments: &[&str]| {
