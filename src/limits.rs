@@ -23,6 +23,9 @@ pub const SMALL_PACKET_BYTES_MAX: u32 = 10_000;
 /// Topic levels in a Topic Name or Topic Filter; mosquitto's limit.
 pub const TOPIC_LEVELS_MAX: usize = 200;
 
+/// Bytes of CONNECT packets that wait for their passwords to be checked, before more are refused.
+pub const LOGIN_BYTES_MAX: usize = 4 << 20;
+
 /// Seconds a new connection has to send its whole CONNECT.
 pub const CONNECT_WAIT_S: u64 = 30;
 

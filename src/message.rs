@@ -56,8 +56,11 @@ pub type PacketIdentifier = NonZeroU16;
 pub struct Identity {
     /// Client Identifier, assigned ones included.
     pub client_identifier: Box<str>,
-    /// User Name, if one was given.
+    /// User Name, if one was given; never empty.
     pub username: Option<Box<str>>,
+    /// The place of the listener it came by among those of the configuration: its rules are for
+    /// this client.
+    pub listener: usize,
 }
 
 /// One kept Application Message. See the module page for its layout.

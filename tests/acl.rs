@@ -23,6 +23,7 @@ fn file(text: &str) -> AclFile {
 
 fn may(file: &AclFile, who: Who, access: Access, topic: &str) -> bool {
     let identity = Identity {
+        listener: 0,
         client_identifier: who.0.into(),
         username: who.1.map(Into::into),
     };
@@ -438,6 +439,7 @@ proptest! {
         let text = lines.join("\n");
         if let Ok(file) = AclFile::parse(text.as_bytes()) {
             let identity = Identity {
+                listener: 0,
                 client_identifier: name.as_str().into(),
                 username: Some(name.into()),
             };

@@ -42,6 +42,8 @@ pub enum Cause {
     NoConnect,
     /// There are as many connections as there may be.
     TooManyConnections,
+    /// Its login waited too long for its turn, or could not wait at all.
+    TooManyLogins,
     /// There are as many sessions as there may be.
     TooManySessions,
     /// A Client Identifier that does not begin as it must here.
@@ -121,7 +123,7 @@ impl Cause {
             Self::ServerShuttingDown => ReasonCode::ServerShuttingDown,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::NoConnect => ReasonCode::MaximumConnectTime,
-            Self::TooManyConnections => ReasonCode::ServerBusy,
+            Self::TooManyConnections | Self::TooManyLogins => ReasonCode::ServerBusy,
             Self::TooManySessions => ReasonCode::QuotaExceeded,
             Self::ClientIdentifierPrefix => ReasonCode::NotAuthorized,
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
@@ -132,7 +134,7 @@ impl Cause {
                 ReasonCode::ClientIdentifierNotValid
             }
             Self::VersionNotAccepted(_) => ReasonCode::UnsupportedProtocolVersion,
-            Self::Refused(Refusal::Anonymous | Refusal::NoUsers) => ReasonCode::NotAuthorized,
+            Self::Refused(_) => ReasonCode::NotAuthorized,
             Self::TopicName(_) | Self::TopicTooLong | Self::WillTopic(_) => {
                 ReasonCode::TopicNameInvalid
             }
@@ -173,6 +175,7 @@ impl Cause {
         match self.reason() {
             ReasonCode::MalformedPacket => "malformed packet",
             ReasonCode::NotAuthorized => "not authorised",
+            ReasonCode::ServerBusy => "server busy",
             ReasonCode::PacketTooLarge => "oversize packet",
             ReasonCode::QuotaExceeded => "quota exceeded",
             ReasonCode::TopicAliasInvalid => "topic alias invalid",
@@ -242,6 +245,7 @@ impl fmt::Display for Cause {
             Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
             Self::NoConnect => f.write_str("no CONNECT in time"),
             Self::TooManyConnections => f.write_str("there are too many connections"),
+            Self::TooManyLogins => f.write_str("too many clients log in at once"),
             Self::TooManySessions => f.write_str("there are as many sessions here as there may be"),
             Self::ClientIdentifierPrefix => {
                 f.write_str("this Client Identifier does not begin as it must here")
@@ -277,6 +281,9 @@ impl fmt::Display for Cause {
             }
             Self::Refused(Refusal::NoUsers) => {
                 f.write_str("nobody is let in here, for no list of users is set")
+            }
+            Self::Refused(Refusal::Credentials) => {
+                f.write_str("the username or the password is wrong")
             }
             Self::NoUsername => f.write_str("the username is the Client Identifier here; give one"),
             Self::VersionNotAccepted(version) => {

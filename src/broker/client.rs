@@ -67,6 +67,8 @@ pub enum Stage {
     Silent,
     /// Something has arrived, but no whole CONNECT.
     AwaitConnect,
+    /// A CONNECT has come, and whether its password is right will be found out at its turn.
+    Authenticate,
     /// CONNECT was accepted.
     Active(SessionId),
     /// What is queued may still be flushed; nothing more is read.
@@ -142,7 +144,7 @@ impl Client {
     pub fn session(&self) -> Option<SessionId> {
         match self.stage {
             Stage::Active(session) => Some(session),
-            Stage::Silent | Stage::AwaitConnect | Stage::Closing => None,
+            Stage::Silent | Stage::AwaitConnect | Stage::Authenticate | Stage::Closing => None,
         }
     }
 

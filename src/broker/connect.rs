@@ -15,6 +15,8 @@ use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
 use crate::config::{Config, Listener, LogWording, Versions};
 use crate::message::{Identity, QoS};
+use crate::policy::hash::Cost;
+use crate::policy::{Admission, Refusal};
 use crate::time::{Mono, Now};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
@@ -27,33 +29,51 @@ struct Told {
     session_expiry_interval_s: Option<u32>,
 }
 
-/// A first CONNECT has come.
+/// What has become of a CONNECT that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It is answered.
+    Done,
+    /// Its password must be hashed, for which there is no time now. Nothing has changed.
+    Waits,
+}
+
+/// Whether there is time for what is slow on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashing {
+    /// A password may be hashed now.
+    Now,
+    /// Others must have their turn first.
+    Later,
+}
+
+/// A first CONNECT has come, or it has waited and its turn has come.
 ///
 /// # Errors
 /// Why it is refused.
 pub fn connect(
     conn: ConnId,
     packet: &Connect<'_>,
+    hashing: Hashing,
     state: &mut State,
     now: Now,
-) -> Result<(), Cause> {
+) -> Result<Entry, Cause> {
     if packet.properties.authentication_method().is_some() {
         return Err(Cause::AuthenticationMethod); // [MQTT5-4.12.0-1]
     }
     let config = Rc::clone(&state.config);
     let Some(listener) = listener_of(conn, state, &config) else {
-        return Ok(());
+        return Ok(Entry::Done);
     };
     if !is_accepted(packet.version, listener.accept_protocol_versions) {
         return Err(Cause::VersionNotAccepted(packet.version)); // [MQTT-3.1.2-2] [MQTT5-3.1.2-2]
     }
     let mut told = Told::default();
     let keep_alive_s = keep_alive(packet, &config, &mut told)?;
-    let identity = identify(packet, listener, state, &mut told)?;
-    state
-        .policy
-        .admit(&identity, packet.password, &listener.security)
-        .map_err(Cause::Refused)?;
+    let identity = identify(conn, packet, listener, state, &mut told)?;
+    if authenticate(&identity, packet.password, hashing, state)? == Entry::Waits {
+        return Ok(Entry::Waits);
+    }
     let will = packet
         .will
         .as_ref()
@@ -112,7 +132,29 @@ pub fn connect(
     if let Some(mut line) = state.line(id).filter(|_| is_resumed) {
         line.resume(now);
     }
-    Ok(())
+    Ok(Entry::Done)
+}
+
+/// Whether the policy lets this client in: decided now, unless that takes a hash and there is no
+/// time for one.
+fn authenticate(
+    identity: &Identity,
+    password: Option<&[u8]>,
+    hashing: Hashing,
+    state: &State,
+) -> Result<Entry, Cause> {
+    let admission = state.policy.admit(identity, password);
+    let check = match admission.map_err(Cause::Refused)? {
+        Admission::Granted => return Ok(Entry::Done),
+        Admission::Check(check) => check,
+    };
+    if hashing == Hashing::Later && check.cost_hint() != Cost::default() {
+        return Ok(Entry::Waits);
+    }
+    match check.run() {
+        true => Ok(Entry::Done),
+        false => Err(Cause::Refused(Refusal::Credentials)),
+    }
 }
 
 fn listener_of<'c>(conn: ConnId, state: &State, config: &'c Config) -> Option<&'c Listener> {
@@ -146,6 +188,7 @@ fn keep_alive(packet: &Connect<'_>, config: &Config, told: &mut Told) -> Result<
 /// Who this is: by its own Client Identifier, its username where that takes its place, or an
 /// identifier made up for it.
 fn identify(
+    conn: ConnId,
     packet: &Connect<'_>,
     listener: &Listener,
     state: &mut State,
@@ -174,9 +217,15 @@ fn identify(
     if !client_identifier.starts_with(prefix.unwrap_or_default()) {
         return Err(Cause::ClientIdentifierPrefix);
     }
+    let client = state.clients.get(conn);
     Ok(Rc::new(Identity {
         client_identifier,
-        username: packet.username.map(Box::from),
+        // Choice: an empty username is none, as with mosquitto.
+        username: packet
+            .username
+            .filter(|name| !name.is_empty())
+            .map(Box::from),
+        listener: client.map_or(usize::MAX, |client| client.peer.listener()),
     }))
 }
 
@@ -405,6 +454,7 @@ pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut
         ReasonCode::UnsupportedProtocolVersion
             | ReasonCode::ClientIdentifierNotValid
             | ReasonCode::ServerUnavailable
+            | ReasonCode::ServerBusy
             | ReasonCode::QuotaExceeded
             | ReasonCode::BadUserNameOrPassword
             | ReasonCode::NotAuthorized

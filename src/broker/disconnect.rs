@@ -72,9 +72,14 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
     }
     let name = match stage {
         Stage::Active(id) => sessions.get(id).map(Session::client_identifier),
-        Stage::Silent | Stage::AwaitConnect | Stage::Closing => None,
+        Stage::Silent | Stage::AwaitConnect | Stage::Authenticate | Stage::Closing => None,
     };
     log_end(name.unwrap_or("<unknown>"), stage, client, &cause, config);
+    if stage == Stage::Authenticate {
+        state.logins.forget(conn);
+        // The shell has stopped reading from it.
+        state.effects.again.push(conn);
+    }
     if let Stage::Active(id) = stage {
         leave(id, &cause, state, now);
     }

@@ -9,11 +9,13 @@ pub struct Effects {
     pub dirty: Vec<ConnId>,
     /// Connections to close once their write queue is flushed or cannot be.
     pub closes: Vec<ConnId>,
+    /// Connections to be read from again, whose bytes that were not used are offered again first.
+    pub again: Vec<ConnId>,
 }
 
 impl Effects {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.dirty.is_empty() && self.closes.is_empty()
+        self.dirty.is_empty() && self.closes.is_empty() && self.again.is_empty()
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   the door      mod                 decides which verb a packet is
-//!   the verbs     connect  publish  deliver  subscribe  replay  will  disconnect  sys
+//!   the verbs     connect  login  publish  deliver  subscribe  replay  will  disconnect  sys
 //!   the tables    client  session  inflight  subscriptions  retained  timers  notices  stats
 //!                 topic_map                                                          (state)
 //! ```
@@ -18,6 +18,7 @@ pub mod effects;
 mod inflight;
 pub mod key;
 mod key_set;
+mod login;
 mod notices;
 mod publish;
 mod replay;
@@ -39,10 +40,12 @@ use crate::codec::frame::{FixedHeader, Frame, PacketType};
 use crate::codec::packet::Packet;
 use crate::config::Config;
 use crate::limits;
+use crate::policy::Lists;
 use crate::time::{Mono, Now};
 use crate::write_queue::WriteQueue;
 use cause::{Cause, Stranger};
 use client::{Clients, Peer, Stage};
+use connect::{Entry, Hashing};
 use disconnect::{close_connection, end_connection};
 use effects::Effects;
 use key::{ConnId, SessionId};
@@ -75,8 +78,23 @@ impl Broker {
     /// Identifiers that it assigns come from it.
     pub fn new(config: Rc<Config>, seed: u128) -> Self {
         Self {
-            state: State::new(config, seed),
+            state: State::new(config, &Lists::default(), seed),
         }
+    }
+
+    /// A broker that knows its users and their rights too: `lists` holds the files that `config`
+    /// names.
+    pub fn with_lists(config: Rc<Config>, lists: &Lists, seed: u128) -> Self {
+        Self {
+            state: State::new(config, lists, seed),
+        }
+    }
+
+    /// Puts other settings and rules into force, as one. Whoever is connected stays, and is held to
+    /// them from its next packet, or message, on; what CONNACK has told a client still holds for
+    /// it. The listeners that stay must keep their places.
+    pub fn reconfigure(&mut self, config: Rc<Config>, lists: &Lists, now: Now) {
+        self.state.reconfigure(config, lists, now);
     }
 
     /// A connection was accepted. `conn` must be free. Above a limit of connections it is closed
@@ -150,6 +168,9 @@ impl Broker {
             }
         }
         self.state.trim_timers();
+        if !self.state.logins.is_empty() {
+            login::serve(&mut self.state, now);
+        }
         if !self.state.replaying.is_empty() {
             replay::serve(&mut self.state, now);
         }
@@ -157,10 +178,18 @@ impl Broker {
 
     /// When [`Broker::tick`] has something to do next: the past if at once, `None` if never.
     pub fn next_deadline(&self) -> Option<Mono> {
-        if !self.state.replaying.is_empty() && replay::is_any_ready(&self.state) {
+        let is_owed = !self.state.replaying.is_empty() && replay::is_any_ready(&self.state);
+        if is_owed || !self.state.logins.is_empty() {
             return Some(Mono::default());
         }
         self.state.timers.next()
+    }
+
+    /// Whether a connection waits for its login to be decided: nothing behind its CONNECT is used
+    /// until it stands in [`Effects::again`].
+    pub fn is_deciding(&self, conn: ConnId) -> bool {
+        let client = self.state.clients.get(conn);
+        client.is_some_and(|client| client.stage == Stage::Authenticate)
     }
 
     /// What waits to be written to a connection; `None` if the key is free.
@@ -249,6 +278,7 @@ impl Broker {
         let maximum = self.state.config.packet_bytes_max();
         let (frame, session) = match client.stage {
             Stage::Closing => return Ok(Some(bytes.len())),
+            Stage::Authenticate => return Ok(None),
             Stage::Silent | Stage::AwaitConnect => {
                 reject_strangers(bytes)?;
                 (
@@ -282,7 +312,11 @@ impl Broker {
                     client.maximum_packet_size =
                         asked.map_or(limits::PACKET_BYTES_MAX, NonZeroU32::get);
                 }
-                connect::connect(conn, &packet, &mut self.state, now)
+                let state = &mut self.state;
+                match connect::connect(conn, &packet, Hashing::Later, state, now) {
+                    Ok(Entry::Waits) => login::wait(conn, frame, state),
+                    result => result.map(|_| ()),
+                }
             }
             Ok(_) => Err(Cause::NotConnect(Stranger::Mqtt(frame.header.packet_type))),
             Err(error) => Err(Cause::Decode(error)),
@@ -362,6 +396,11 @@ impl Broker {
         let cause = match client.stage {
             Stage::Closing => return,
             Stage::Silent | Stage::AwaitConnect => Cause::NoConnect, // [MQTT §3.1.4]
+            Stage::Authenticate => {
+                let version = client.version;
+                connect::refuse(conn, version, &Cause::TooManyLogins, &mut self.state);
+                Cause::TooManyLogins
+            }
             Stage::Active(_) if client.silent_at() <= now.mono => Cause::KeepAliveTimeout,
             Stage::Active(_) => {
                 let silent_at = client.silent_at();

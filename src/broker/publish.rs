@@ -8,7 +8,7 @@ use super::inflight::{Acked, Awaits, SubscriptionIdentifiers};
 use super::key::{ConnId, GroupId, SessionId};
 use super::session::Session;
 use super::state::State;
-use super::subscriptions::{Match, Subscription};
+use super::subscriptions::{Match, Reach, Subscription};
 use super::timers::TimerKey;
 use crate::codec::ack::{Ack, AckKind};
 use crate::codec::property::{Properties, Property};
@@ -440,12 +440,18 @@ pub fn deliver_shared(
         sessions,
         clients,
         config,
+        policy,
         ..
     } = state;
     let published = publication.qos;
+    let topic = publication.topic;
     let qos_of =
         |member: &Subscription| deliver::outgoing_qos(member.terms.qos(), published, config);
     let chosen = subscriptions.choose(group, |member| {
+        let session = sessions.get(member.session);
+        if !session.is_some_and(|session| policy.may_receive(&session.identity, topic)) {
+            return Reach::Lost;
+        }
         deliver::reach(member.session, qos_of(member), sessions, clients, config)
     });
     let Some(subscription) = chosen else { return };

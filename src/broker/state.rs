@@ -5,6 +5,7 @@ use super::client::Clients;
 use super::client::{Client, Stage};
 use super::effects::Effects;
 use super::key::{ConnId, GroupId, SessionId};
+use super::login::Logins;
 use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
@@ -13,8 +14,8 @@ use super::subscriptions::{Match, Subscriptions};
 use super::timers::{Timer, TimerKey, Timers};
 use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
-use crate::policy::Policy;
-use crate::time::Mono;
+use crate::policy::{Lists, Policy};
+use crate::time::{Mono, Now};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -62,6 +63,8 @@ pub struct State {
     pub effects: Effects,
     /// Chance.
     pub chance: Chance,
+    /// Connections whose password is still to be checked.
+    pub logins: Logins,
     /// Sessions that are owed retained messages.
     pub replaying: Vec<SessionId>,
     /// Reused by every publication.
@@ -74,13 +77,13 @@ pub struct State {
 
 impl State {
     /// A broker that knows nobody yet.
-    pub fn new(config: Rc<Config>, seed: u128) -> Self {
+    pub fn new(config: Rc<Config>, lists: &Lists, seed: u128) -> Self {
         let (mut timers, mut sys) = (Timers::default(), Sys::default());
         if config.sys_interval > 0 {
             timers.arm(TimerKey::Sys, Mono::default(), &mut sys.timer_at);
         }
         Self {
-            policy: Policy::new(&config),
+            policy: Policy::new(&config, lists),
             config,
             clients: Clients::default(),
             sessions: Sessions::default(),
@@ -92,10 +95,37 @@ impl State {
             sys,
             effects: Effects::default(),
             chance: Chance { seed, count: 0 },
+            logins: Logins::default(),
             replaying: Vec::new(),
             found: Vec::new(),
             groups: Vec::new(),
             properties: Vec::new(),
+        }
+    }
+
+    /// Puts other settings and rules into force.
+    pub fn reconfigure(&mut self, config: Rc<Config>, lists: &Lists, now: Now) {
+        self.policy = Policy::new(&config, lists);
+        self.config = config;
+        let Self {
+            config,
+            timers,
+            sys,
+            retained,
+            ..
+        } = self;
+        match config.sys_interval {
+            0 => sys.timer_at = Mono::NEVER,
+            _ => timers.arm(TimerKey::Sys, now.mono, &mut sys.timer_at),
+        }
+        let sweep_at = retained.sweep_at(config, now.mono);
+        timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
+        // Windows may have become wider.
+        let sessions: Vec<SessionId> = self.sessions.iter().map(|(id, _)| id).collect();
+        for id in sessions {
+            if let Some(mut line) = self.line(id) {
+                line.pump(now);
+            }
         }
     }
 
@@ -143,6 +173,14 @@ impl State {
         let open = self.clients.iter().filter(is_open).count();
         if open != self.clients.open_count() as usize {
             return Err(format!("{open} connections are open, the listeners differ"));
+        }
+        let is_waiting = |conn| {
+            let client = self.clients.get(conn);
+            client.is_some_and(|client| client.stage == Stage::Authenticate)
+        };
+        let waiting = self.clients.iter().filter(|(conn, _)| is_waiting(*conn));
+        if waiting.count() != self.logins.conns().count() || !self.logins.conns().all(is_waiting) {
+            return Err("those who wait for a login are not those who should".to_owned());
         }
         for (conn, client) in self.clients.iter() {
             let Some(id) = client.session() else { continue };

@@ -107,6 +107,13 @@ impl Link {
         }
     }
 
+    /// Offers what was left of earlier bytes once more, without new ones.
+    pub fn feed_leftover(&mut self, use_up: impl FnOnce(&[u8]) -> usize) {
+        if !self.stash.is_empty() {
+            self.feed(&[], use_up);
+        }
+    }
+
     /// Writes what waits, as far as the socket takes it.
     pub fn flush(&mut self, queue: &mut WriteQueue, registry: &Registry, token: Token) -> Flushed {
         let mut written = 0;

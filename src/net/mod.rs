@@ -17,6 +17,7 @@ use crate::broker::key::ConnId;
 use crate::broker::{Broker, Closed};
 use crate::config::Config;
 use crate::limits;
+use crate::policy::Lists;
 use crate::time::{Mono, Now, Unix};
 use link::{Flushed, Link, ReadOutcome};
 use listener::{Accepted, Listener, Pause};
@@ -69,6 +70,14 @@ impl Server {
     /// # Errors
     /// What the kernel says.
     pub fn new(config: Rc<Config>) -> io::Result<Self> {
+        Self::with_lists(config, &Lists::default())
+    }
+
+    /// A server without a listener, that knows its users and their rights.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn with_lists(config: Rc<Config>, lists: &Lists) -> io::Result<Self> {
         let poll = Poll::new()?;
         let signals = Signals::new(poll.registry(), SIGNALS)?;
         Ok(Self {
@@ -76,7 +85,7 @@ impl Server {
             signals,
             listeners: Vec::new(),
             links: Slab::new(),
-            broker: Broker::new(config, seed()),
+            broker: Broker::with_lists(config, lists, seed()),
             started: Instant::now(),
             now: Now::default(),
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
@@ -137,6 +146,7 @@ impl Server {
             self.handle(event, &mut budget, now);
         }
         self.broker.tick(now);
+        self.note_decided();
         self.flush_dirty();
         self.close_marked(now);
         self.reap(now);
@@ -207,8 +217,11 @@ impl Server {
             }
         }
         for conn in std::mem::take(&mut self.again) {
-            if let Some(link) = self.links.get_mut(conn.index()) {
+            let Self { links, broker, .. } = self;
+            if let Some(link) = links.get_mut(conn.index()) {
                 link.is_on_again = false;
+                // Whole packets are left over behind a CONNECT that had to wait.
+                link.feed_leftover(|bytes| broker.received(conn, bytes, now));
             }
             self.flush(conn);
             // The end, if it was in sight, still is: reading on finds it.
@@ -273,7 +286,7 @@ impl Server {
             if *budget == 0 {
                 break;
             }
-            if link.closing().is_none() && has_enough_waiting(broker, conn) {
+            if link.closing().is_none() && must_wait(broker, conn) {
                 link.is_paused = true;
                 return;
             }
@@ -314,12 +327,22 @@ impl Server {
             queue.clear();
             dead.push((conn, Closed::Failed(kind)));
         }
-        let may_read_on = link.is_paused && !has_enough_waiting(broker, conn);
+        let may_read_on = link.is_paused && !must_wait(broker, conn);
         if may_read_on {
             link.is_paused = false;
         }
         if may_read_on || flushed == Flushed::Enough {
             self.note_again(conn);
+        }
+    }
+
+    /// Puts those on the *again* list whom the core hears again.
+    fn note_decided(&mut self) {
+        for conn in std::mem::take(&mut self.broker.effects().again) {
+            if let Some(link) = self.links.get_mut(conn.index()) {
+                link.is_paused = false;
+                self.note_again(conn);
+            }
         }
     }
 
@@ -388,10 +411,12 @@ impl Server {
     }
 }
 
-/// Whether so many answers wait for a client that it must read some before it is heard again.
-fn has_enough_waiting(broker: &mut Broker, conn: ConnId) -> bool {
+/// Whether a client is not heard for now: its login is not decided, or so many answers wait for it
+/// that it must read some first.
+fn must_wait(broker: &mut Broker, conn: ConnId) -> bool {
+    let is_deciding = broker.is_deciding(conn);
     let queue = broker.output(conn);
-    queue.is_some_and(|queue| queue.own_bytes() > limits::READ_PAUSE_ABOVE_BYTES)
+    is_deciding || queue.is_some_and(|queue| queue.own_bytes() > limits::READ_PAUSE_ABOVE_BYTES)
 }
 
 /// 128 bits nobody can guess: the standard library's own keys against hash collisions come from

@@ -265,7 +265,7 @@ impl AclFile {
 
 /// Whether a name of this client could be taken for more than one level, or for any level: it is
 /// refused wherever there are patterns [CVE-2017-7650].
-fn is_ambiguous(identity: &Identity) -> bool {
+pub(super) fn is_ambiguous(identity: &Identity) -> bool {
     let is_ambiguous = |name: &str| name.contains(['+', '#', '/']);
     is_ambiguous(&identity.client_identifier)
         || identity.username.as_deref().is_some_and(is_ambiguous)
