@@ -30,9 +30,10 @@ use midge::codec::property::{Properties, Property};
 use midge::codec::publish::Publish;
 use midge::codec::reason::ReasonCode;
 use midge::codec::subscribe::{SubAck, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
-use midge::config::{Config, Listener};
+use midge::config::{Config, FileError, Files, Listener};
 use midge::limits;
 use midge::message::{PacketIdentifier, QoS};
+use midge::policy::Lists;
 use midge::time::{Mono, Now, Unix};
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -85,12 +86,29 @@ impl Table {
             ..Config::default()
         };
         change(&mut config);
+        Self::of(config, &Lists::default())
+    }
+
+    /// A broker with these files, by path, for the listeners that `change` gives them to.
+    pub fn with_files(files: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+        let (config, lists) = configure(files, change);
+        Self::of(config, &lists)
+    }
+
+    /// The broker is told to go on with other settings and files.
+    pub fn reconfigures(&mut self, files: &[(&str, &str)], change: impl FnOnce(&mut Config)) {
+        let (config, lists) = configure(files, change);
+        self.broker.reconfigure(Rc::new(config), &lists, self.now);
+        self.settle();
+    }
+
+    fn of(config: Config, lists: &Lists) -> Self {
         let now = Now {
             mono: Mono::from_millis(1_000_000),
             unix: Unix(1_800_000_000),
         };
         Self {
-            broker: Broker::new(Rc::new(config), 7),
+            broker: Broker::with_lists(Rc::new(config), lists, 7),
             now,
             chairs: Vec::new(),
             free: Vec::new(),
@@ -486,7 +504,14 @@ impl Table {
         let effects = self.broker.effects();
         effects.dirty.clear();
         let closes = std::mem::take(&mut effects.closes);
-        let mut wrote = false;
+        let again = std::mem::take(&mut effects.again);
+        let mut wrote = !again.is_empty();
+        for chair in &mut self.chairs {
+            if !chair.is_gone && again.contains(&chair.conn) {
+                let used = self.broker.received(chair.conn, &chair.unsent, self.now);
+                chair.unsent.drain(..used);
+            }
+        }
         for chair in &mut self.chairs {
             if chair.is_gone {
                 continue;
@@ -506,6 +531,32 @@ impl Table {
             }
         }
         wrote
+    }
+}
+
+/// Settings without `$SYS`, and the files they name.
+fn configure(files: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> (Config, Lists) {
+    let mut config = Config {
+        sys_interval: 0,
+        ..Config::default()
+    };
+    change(&mut config);
+    let (lists, _) = Lists::read(&config, &FilesAt(files)).expect("files without an error");
+    (config, lists)
+}
+
+/// Files by their paths.
+pub struct FilesAt<'a>(pub &'a [(&'a str, &'a str)]);
+
+impl Files for FilesAt<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        let found = self.0.iter().find(|(known, _)| *known == path);
+        let (_, text) = found.ok_or(FileError::NotFound)?;
+        Ok(text.as_bytes().to_vec())
+    }
+
+    fn list(&self, _path: &str) -> Result<Vec<String>, FileError> {
+        Err(FileError::NotFound)
     }
 }
 
