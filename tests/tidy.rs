@@ -22,7 +22,7 @@ const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause", "topic_map"],
     &["effects", "timers", "inflight", "retained"],
     &["client", "session", "subscriptions"],
-    &["notices"],
+    &["notices", "login"],
     &["state"],
     &["deliver"],
     &["publish"],
