@@ -22,13 +22,14 @@ const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause", "topic_map"],
     &["effects", "timers", "inflight", "retained"],
     &["client", "session", "subscriptions"],
-    &["notices", "login"],
+    &["notices", "logins"],
     &["state"],
     &["deliver"],
     &["publish"],
     &["will", "replay", "sys"],
     &["disconnect", "subscribe"],
     &["connect"],
+    &["login"],
     &["mod"],
 ];
 

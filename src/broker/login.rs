@@ -15,70 +15,20 @@ use super::connect::{self, Entry, Hashing};
 use super::disconnect::close_connection;
 use super::key::ConnId;
 use super::state::State;
-use crate::codec::frame::{FixedHeader, Frame};
+use crate::codec::frame::Frame;
 use crate::codec::packet::Packet;
 use crate::limits;
 use crate::time::Now;
-use std::collections::VecDeque;
-use zeroize::Zeroizing;
-
-/// A CONNECT that waits, with the password in it.
-struct Login {
-    conn: ConnId,
-    header: FixedHeader,
-    body: Zeroizing<Box<[u8]>>,
-}
-
-/// Those who wait, in the order they came.
-#[derive(Default)]
-pub struct Logins {
-    waiting: VecDeque<Login>,
-    bytes: usize,
-}
-
-impl Logins {
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Who waits.
-    #[cfg(any(test, debug_assertions))]
-    pub fn conns(&self) -> impl Iterator<Item = ConnId> {
-        self.waiting.iter().map(|login| login.conn)
-    }
-
-    /// Forgets a connection that ends before its turn.
-    pub fn forget(&mut self, conn: ConnId) {
-        self.waiting.retain(|login| login.conn != conn);
-        self.bytes = self.waiting.iter().map(|login| login.body.len()).sum();
-    }
-
-    fn pop(&mut self) -> Option<Login> {
-        let login = self.waiting.pop_front()?;
-        self.bytes -= login.body.len();
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-        }
-        Some(login)
-    }
-}
 
 /// Lets a connection wait for its turn.
 ///
 /// # Errors
 /// Too much waits already.
 pub fn wait(conn: ConnId, frame: &Frame<'_>, state: &mut State) -> Result<(), Cause> {
-    let logins = &mut state.logins;
-    if logins.bytes + frame.body.len() > limits::LOGIN_BYTES_MAX {
+    if state.logins.bytes() + frame.body.len() > limits::LOGIN_BYTES_MAX {
         return Err(Cause::TooManyLogins);
     }
-    logins.bytes += frame.body.len();
-    logins.waiting.push_back(Login {
-        conn,
-        header: frame.header,
-        body: Zeroizing::new(frame.body.into()),
-    });
+    state.logins.push(conn, frame);
     if let Some(client) = state.clients.get_mut(conn) {
         client.stage = Stage::Authenticate;
     }

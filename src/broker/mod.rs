@@ -19,6 +19,7 @@ mod inflight;
 pub mod key;
 mod key_set;
 mod login;
+mod logins;
 mod notices;
 mod publish;
 mod replay;

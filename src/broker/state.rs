@@ -5,7 +5,7 @@ use super::client::Clients;
 use super::client::{Client, Stage};
 use super::effects::Effects;
 use super::key::{ConnId, GroupId, SessionId};
-use super::login::Logins;
+use super::logins::Logins;
 use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
