@@ -141,3 +141,15 @@ pub const PASSWORD_HASH_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// Errors reported for one password or ACL file, after which the rest of it is not reported.
 pub const AUTH_FILE_ERRORS_MAX: usize = 100;
+
+/// Connections the kernel holds for one listener until they are accepted.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// Log lines kept for the topics below `$SYS/broker/log` until the next turn publishes them.
+pub const LOG_TOPIC_LINES_MAX: usize = 100;
+
+/// Seconds after which a log line on a topic has expired, as with mosquitto.
+pub const LOG_LINE_EXPIRES_S: u64 = 20;
+
+/// Ports that the command line takes at most, as with mosquitto.
+pub const COMMAND_LINE_PORTS_MAX: usize = 10;

@@ -1,22 +1,20 @@
-//! The `midge` command: arguments, logger, exit code.
+//! The `midge` command: arguments, start, exit code.
 
-use getopts::Options;
-use log::LevelFilter;
-use midge::bytes::cut_str;
-use midge::config::{Config, Listener, Security};
+use getopts::{Matches, Options};
+use midge::config::{self, Config, LogTypes, options};
 use midge::limits;
-use midge::net::Server;
+use midge::net::logger::Logger;
+use midge::net::service::{self, PidFile, Rights};
+use midge::net::{Server, Setup, Source};
 use midge::passwd;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::SystemTime;
 
-/// mosquitto's exit code for invalid arguments.
+/// mosquitto's exit code for an invalid configuration or command line.
 const INVALID: u8 = 3;
 
 /// mosquitto's exit code for what the system will not do.
@@ -25,24 +23,32 @@ const SYSTEM: u8 = 14;
 /// The name of mosquitto's password tool.
 const PASSWD_NAME: &str = "mosquitto_passwd";
 
-/// The port of MQTT without TLS [MQTT5 §4.2].
-const DEFAULT_PORT: u16 = 1883;
+/// Why the broker does not start, or ended.
+struct Failure {
+    code: u8,
+    lines: Vec<String>,
+}
+
+impl Failure {
+    fn system(line: String) -> Self {
+        Self {
+            code: SYSTEM,
+            lines: vec![line],
+        }
+    }
+}
 
 fn main() -> ExitCode {
     let called: Vec<OsString> = env::args_os().collect();
     if let Some(arguments) = passwd_arguments(&called) {
         return passwd::run(arguments);
     }
-    let arguments: Vec<String> = match called
-        .into_iter()
-        .skip(1)
-        .map(|a| a.into_string())
-        .collect()
-    {
+    let arguments = called.into_iter().skip(1).map(OsString::into_string);
+    let arguments: Vec<String> = match arguments.collect() {
         Ok(arguments) => arguments,
         Err(argument) => return refuse(&format!("{argument:?} is not text")),
     };
-    let options = options();
+    let options = command_line();
     let matches = match options.parse(&arguments) {
         Ok(matches) => matches,
         Err(error) => return refuse(&error.to_string()),
@@ -56,16 +62,27 @@ fn main() -> ExitCode {
     if matches.opt_present("version") {
         return say(&format!("midge version {}\n", env!("CARGO_PKG_VERSION")));
     }
-    let ports = match ports(&matches.opt_strs("p")) {
-        Ok(ports) => ports,
-        Err(argument) => return refuse(&format!("Invalid port specified ({argument})")),
+    if matches.opt_present("options") {
+        return say(&options::render_table());
+    }
+    if matches.opt_present("manual") {
+        return say(&options::render_page());
+    }
+    let source = match source(&matches) {
+        Ok(source) => source,
+        Err(why) => return refuse(&why),
     };
-    start_log(matches.opt_present("v"));
-    match serve(&ports) {
+    let started = match matches.opt_present("test-config") {
+        true => test(&source),
+        false => start(source, matches.opt_present("d")),
+    };
+    match started {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::from(SYSTEM)
+        Err(failure) => {
+            for line in &failure.lines {
+                eprintln!("{line}");
+            }
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -81,15 +98,33 @@ fn passwd_arguments(called: &[OsString]) -> Option<&[OsString]> {
     }
 }
 
-fn options() -> Options {
+fn command_line() -> Options {
     let mut options = Options::new();
+    options.optopt("c", "config-file", "read this configuration file", "FILE");
+    options.optflag("d", "daemon", "run in the background");
     options.optmulti(
         "p",
         "port",
-        "listen on PORT, on this machine only (may be repeated)",
+        "listen on PORT, on this machine only, unless the file names a listener (may be repeated)",
         "PORT",
     );
-    options.optflag("v", "verbose", "log every packet");
+    options.optflag("v", "verbose", "log everything, whatever log_type says");
+    options.optflag("q", "quiet", "log nothing, whatever log_type says");
+    options.optflag(
+        "",
+        "test-config",
+        "say whether the configuration can be taken, and end",
+    );
+    options.optflag(
+        "",
+        "options",
+        "list the options of configuration files, as Markdown",
+    );
+    options.optflag(
+        "",
+        "manual",
+        "print the manual page of configuration files, as roff",
+    );
     options.optflag("h", "help", "show this");
     options.optflag("", "version", "show the version");
     options
@@ -98,22 +133,41 @@ fn options() -> Options {
 fn usage(options: &Options) -> String {
     let brief = format!(
         "midge version {}\n\nmidge is an MQTT broker for small boards (MQTT 3.1, 3.1.1 and 5.0).\n\n\
-         Usage: midge [-p PORT]... [-v]",
+         Usage: midge [-c FILE] [-d] [-p PORT]... [-v] [-q]\n       midge -c FILE --test-config\n       \
+         midge passwd [...]",
         env!("CARGO_PKG_VERSION")
     );
     options.usage(&brief)
 }
 
-/// The ports asked for, or the usual one.
-fn ports(arguments: &[String]) -> Result<Vec<u16>, String> {
-    if arguments.is_empty() {
-        return Ok(vec![DEFAULT_PORT]);
-    }
+/// What the configuration is to be read from.
+fn source(matches: &Matches) -> Result<Source, String> {
     let parse = |argument: &String| match argument.parse() {
-        Ok(0) | Err(_) => Err(argument.clone()),
+        Ok(0) | Err(_) => Err(format!("Invalid port specified ({argument})")),
         Ok(port) => Ok(port),
     };
-    arguments.iter().map(parse).collect()
+    let ports: Vec<u16> = matches
+        .opt_strs("p")
+        .iter()
+        .map(parse)
+        .collect::<Result<_, _>>()?;
+    if ports.len() > limits::COMMAND_LINE_PORTS_MAX {
+        return Err(format!(
+            "at most {} ports can be given",
+            limits::COMMAND_LINE_PORTS_MAX
+        ));
+    }
+    // As with mosquitto, quiet wins.
+    let verbosity = match (matches.opt_present("q"), matches.opt_present("v")) {
+        (true, _) => Some(LogTypes::NONE),
+        (false, true) => Some(LogTypes::ALL),
+        (false, false) => None,
+    };
+    Ok(Source {
+        file: matches.opt_str("c"),
+        ports,
+        verbosity,
+    })
 }
 
 fn say(text: &str) -> ExitCode {
@@ -123,89 +177,91 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn refuse(why: &str) -> ExitCode {
-    eprintln!("Error: {why}.\n\n{}", usage(&options()));
+    eprintln!("Error: {why}.\n\n{}", usage(&command_line()));
     ExitCode::from(INVALID)
 }
 
-/// Lines as mosquitto writes them: Unix seconds, a colon, the text, cut where a peer's own words
-/// (a Client Identifier, a topic) make it too long.
-fn start_log(verbose: bool) {
-    let level = if verbose {
-        LevelFilter::Debug
-    } else {
-        LevelFilter::Info
+fn read(source: &Source) -> Result<Setup, Failure> {
+    let failed = |lines| Failure {
+        code: INVALID,
+        lines,
     };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .format(|out, record| {
-            let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let line = record.args().to_string();
-            let line = cut_str(&line, limits::LOG_LINE_BYTES_MAX);
-            writeln!(out, "{}: {line}", unix.map_or(0, |since| since.as_secs()))
-        })
-        .init();
+    source.read().map_err(failed)
 }
 
-/// Listens on this machine's own addresses, as mosquitto without a configuration file does, until
-/// a signal says stop.
-fn serve(ports: &[u16]) -> io::Result<()> {
-    log::info!("midge version {} starting", env!("CARGO_PKG_VERSION"));
-    log::info!("Using default config: clients need no username.");
-    let security = Security {
-        allow_anonymous: true,
-        ..Security::default()
-    };
-    let config = Config {
-        listeners: Listener::local(ports, &security),
-        ..Config::default()
-    };
-    let mut server = Server::new(Rc::new(config))?;
-    for port in ports {
-        listen(&mut server, *port)?;
+/// Says whether the broker would start with this configuration; touches nothing.
+fn test(source: &Source) -> Result<(), Failure> {
+    for warning in read(source)?.warnings {
+        eprintln!("{warning}");
     }
-    log::info!(
-        "Starting in local only mode. Connections will only be possible from clients running on \
-         this machine."
-    );
-    log::info!(
-        "To open the broker to the network, create a configuration file with these two lines:"
-    );
-    log::info!("    listener {}", ports.first().unwrap_or(&DEFAULT_PORT));
-    log::info!("    allow_anonymous true");
+    eprintln!("Configuration file is OK.");
+    Ok(())
+}
+
+/// Starts, and serves until a signal says stop.
+fn start(source: Source, in_background: bool) -> Result<(), Failure> {
+    let setup = read(&source)?;
+    if in_background {
+        nix::unistd::daemon(true, false)
+            .map_err(|error| Failure::system(format!("Error: cannot become a daemon: {error}")))?;
+    }
+    let failed = |line: String| Failure::system(format!("Error: {line}"));
+    let logger = Logger::start(setup.config.log.clone()).map_err(failed)?;
+    log::info!("midge version {} starting", env!("CARGO_PKG_VERSION"));
+    match &source.file {
+        Some(path) => log::info!("Config loaded from {path}."),
+        None => log::info!("Using default config."),
+    }
+    for warning in &setup.warnings {
+        log::warn!("{warning}");
+    }
+    let ended = serve(setup, source, logger);
+    if let Err(why) = &ended {
+        log::error!("{why}");
+    }
+    ended.map_err(|_| Failure {
+        code: SYSTEM,
+        lines: Vec::new(),
+    })
+}
+
+fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
+    let config = Rc::new(setup.config);
+    let _pid_file = match &config.pid_file {
+        Some(path) => Some(
+            PidFile::write(Path::new(path))
+                .map_err(|error| format!("Error: Unable to write pid file {path}: {error}."))?,
+        ),
+        None => None,
+    };
+    let mut server =
+        Server::with_lists(Rc::clone(&config), &setup.lists).map_err(|error| error.to_string())?;
+    server.open_listeners().map_err(|error| error.to_string())?;
+    match service::drop_rights(config.user.as_deref())? {
+        Rights::Kept => {}
+        Rights::Dropped(name) => log::info!("Running as user {name}."),
+        Rights::Root => log::warn!("Running as root, as the configuration asks."),
+    }
+    if config.local_only {
+        explain_local_only(&config);
+    }
     log::info!("midge version {} running", env!("CARGO_PKG_VERSION"));
-    server.run()?;
+    server.remember(source, logger);
+    server.run().map_err(|error| error.to_string())?;
     log::info!("midge version {} terminating", env!("CARGO_PKG_VERSION"));
     Ok(())
 }
 
-/// Listens on 127.0.0.1 and ::1. A machine without IPv6 is served without it.
-fn listen(server: &mut Server, port: u16) -> io::Result<()> {
-    log::info!("Opening ipv4 listen socket on port {port}.");
-    let ipv4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    server.listen(ipv4).map_err(|error| explain(ipv4, &error))?;
-    log::info!("Opening ipv6 listen socket on port {port}.");
-    let ipv6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port);
-    match server.listen(ipv6) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(explain(ipv6, &error)),
-        Err(error) => {
-            log::warn!("No IPv6 here ({error}): clients that resolve localhost to ::1 will fail.");
-            Ok(())
-        }
-    }
-}
-
-fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
-    let why = match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "Port {} on {} is in use by another program; is mosquitto or another midge running?",
-            address.port(),
-            address.ip()
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("Not permitted to listen on port {}.", address.port())
-        }
-        _ => format!("Cannot listen on {address}: {error}."),
-    };
-    io::Error::new(error.kind(), why)
+fn explain_local_only(config: &Config) {
+    log::info!(
+        "Starting in local only mode. Connections will only be possible from clients running on \
+         this machine."
+    );
+    log::info!("To open the broker to the network, put these two lines into a configuration file:");
+    let port = config
+        .listeners
+        .first()
+        .map_or(config::DEFAULT_PORT, |listener| listener.port);
+    log::info!("    listener {port}");
+    log::info!("    allow_anonymous true");
 }

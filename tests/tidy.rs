@@ -34,7 +34,12 @@ const BROKER: &[&[&str]] = &[
 ];
 
 /// Inside the shell: links under the turn.
-const NET: &[&[&str]] = &[&["link", "listener", "signals"], &["mod"]];
+const NET: &[&[&str]] = &[
+    &["stream", "disk", "logger", "service", "signals"],
+    &["link", "listener"],
+    &["setup"],
+    &["mod"],
+];
 
 /// What belongs to the shell alone: no sockets, files or clocks in the core.
 const SHELL_ONLY: &[&str] = &[

@@ -9,7 +9,7 @@ use crate::message::QoS;
 use crate::time::Mono;
 use crate::write_queue::WriteQueue;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The other end, as the shell knows it. Kept without what a socket address has beside address and
 /// port: there is one of these for every connection.
@@ -37,6 +37,11 @@ impl Peer {
         }
     }
 
+    /// A peer on this machine that came through a Unix socket, which gives it no address.
+    pub fn local(listener: usize) -> Self {
+        Self::new((Ipv4Addr::UNSPECIFIED, 0).into(), 0, listener)
+    }
+
     /// The place of the listener it came by among those of the configuration.
     pub fn listener(&self) -> usize {
         usize::from(self.listener)
@@ -56,7 +61,10 @@ impl Peer {
 impl fmt::Display for Peer {
     /// As mosquitto writes it: no brackets around an IPv6 address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.ip, self.port)
+        match self.ip.is_unspecified() {
+            true => f.write_str("local socket"),
+            false => write!(f, "{}:{}", self.ip, self.port),
+        }
     }
 }
 

@@ -225,6 +225,28 @@ impl Broker {
         }
     }
 
+    /// Publishes a line of the log below `$SYS/broker/log`.
+    pub fn publish_log(&mut self, kind: &str, text: &str, now: Now) {
+        sys::publish_log(kind, text, &mut self.state, now);
+    }
+
+    /// Appends every subscription, one a line: Client Identifier, QoS, Topic Filter.
+    pub fn describe_subscriptions(&self, out: &mut String) {
+        for (id, session) in self.state.sessions.iter() {
+            for node in session.subscriptions.iter() {
+                let terms = self
+                    .state
+                    .subscriptions
+                    .get(*node, id)
+                    .map(|found| found.terms);
+                let qos = terms.map_or(0, |terms| terms.qos().bits());
+                out.push_str(&format!("{} {qos} ", session.client_identifier()));
+                self.state.subscriptions.filter_text(*node, out);
+                out.push('\n');
+            }
+        }
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.state.stats

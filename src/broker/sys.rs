@@ -12,6 +12,7 @@ use super::state::State;
 use super::stats::{Stats, Told};
 use super::timers::TimerKey;
 use crate::config::{Config, SysVersion};
+use crate::limits;
 use crate::message::{Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
@@ -119,6 +120,25 @@ pub fn tell(state: &mut State, now: Now) {
     told.sessions_max = figures.sessions_max;
     state.sys.told = Some(told);
     arm(state, now);
+}
+
+/// Publishes a line of the log to its topic. Nobody wants an old one: it expires.
+pub fn publish_log(kind: &str, text: &str, state: &mut State, now: Now) {
+    let topic = format!("$SYS/broker/log/{kind}");
+    let Ok(name) = TopicName::new(&topic) else {
+        return;
+    };
+    let mut publication = Publication {
+        topic: &topic,
+        properties: &[],
+        payload: text.as_bytes(),
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        expires_at: now.mono.plus_s(limits::LOG_LINE_EXPIRES_S),
+        publisher: None,
+        message: None,
+    };
+    publish::route(&name, &mut publication, state, now);
 }
 
 /// Arms the timer for the next multiple of `sys_interval` on the wall clock, as mosquitto 2.1 does:

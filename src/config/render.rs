@@ -26,6 +26,28 @@ pub fn render_table() -> String {
     text
 }
 
+/// The whole manual page midge.conf(5), as roff.
+pub fn render_page() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let head = format!(
+        ".TH MIDGE.CONF 5 \"\" \"midge {version}\"\n\
+         .SH NAME\n\
+         midge.conf \\- the configuration file of midge(8), which is mosquitto's\n\
+         .SH DESCRIPTION\n\
+         A line holds the name of an option, a space and its value. A line that begins with # is a\n\
+         comment; anywhere else # is part of the value. Options of midge's own begin with\n\
+         .B midge_\n\
+         and may also be written as a comment that mosquitto skips, as in\n\
+         .BR \"#midge_log_wording 2.0\" .\n\
+         .PP\n\
+         What follows\n\
+         .B listener\n\
+         belongs to that listener. Where no listener is named, only this machine is served, on port\n\
+         1883. SIGHUP reads the file again and puts it in force as a whole, or not at all.\n"
+    );
+    head + &render_manual()
+}
+
 /// The body of midge.conf(5): one entry for each option, by scope.
 pub fn render_manual() -> String {
     let scopes = [

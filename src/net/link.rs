@@ -1,21 +1,20 @@
 //! One socket: bytes in, bytes out, and nothing about what they mean. The core has the other half
 //! of the connection under the same key.
 
+use super::stream::Stream;
 use crate::limits;
 use crate::time::Mono;
 use crate::write_queue::WriteQueue;
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
 
 /// One connection's socket.
 #[derive(Debug)]
 pub struct Link {
-    stream: TcpStream,
+    stream: Stream,
     /// The beginning of a packet whose end has not come yet. Grows with what was received, never
     /// with what was promised.
-    stash: Vec<u8>,
+    stash: Option<Box<Vec<u8>>>,
     /// When it is closed even if the peer has not taken everything; [`Mono::NEVER`] while it is open.
     closing: Mono,
     waits_writable: bool,
@@ -58,14 +57,11 @@ impl Link {
     ///
     /// # Errors
     /// What the kernel says to registering it.
-    pub fn open(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
-        // A reply that waits for more to be sent with it waits 40 ms or more; what can be sent
-        // together is put together in the write queue.
-        stream.set_nodelay(true)?;
+    pub fn open(mut stream: Stream, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut stream, token, Interest::READABLE)?;
         Ok(Self {
             stream,
-            stash: Vec::new(),
+            stash: None,
             closing: Mono::NEVER,
             waits_writable: false,
             is_ended: false,
@@ -91,25 +87,27 @@ impl Link {
     /// Offers `bytes`, and what was left of earlier ones, to `use_up`, which says how many it has
     /// used; keeps the rest.
     pub fn feed(&mut self, bytes: &[u8], use_up: impl FnOnce(&[u8]) -> usize) {
-        if self.stash.is_empty() {
+        let Some(stash) = &mut self.stash else {
             let used = use_up(bytes);
-            self.stash
-                .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            let rest = bytes.get(used..).unwrap_or_default();
+            if !rest.is_empty() {
+                self.stash = Some(Box::new(rest.to_vec()));
+            }
             return;
-        }
-        self.stash.extend_from_slice(bytes);
-        let used = use_up(&self.stash).min(self.stash.len());
-        if used == self.stash.len() {
-            self.stash = Vec::new();
+        };
+        stash.extend_from_slice(bytes);
+        let used = use_up(stash).min(stash.len());
+        if used == stash.len() {
+            self.stash = None;
         } else if used > 0 {
             // What is left is less than one read, however long the packet before it was.
-            self.stash = self.stash.split_off(used);
+            **stash = stash.split_off(used);
         }
     }
 
     /// Offers what was left of earlier bytes once more, without new ones.
     pub fn feed_leftover(&mut self, use_up: impl FnOnce(&[u8]) -> usize) {
-        if !self.stash.is_empty() {
+        if self.stash.is_some() {
             self.feed(&[], use_up);
         }
     }
@@ -168,7 +166,7 @@ impl Link {
 
     /// Marks it as closing, to be cut at `deadline` at the latest.
     pub fn close_by(&mut self, deadline: Mono) {
-        self.stash = Vec::new();
+        self.stash = None;
         self.closing = self.closing.min(deadline);
     }
 
@@ -182,7 +180,7 @@ impl Link {
     pub fn end_writing(&mut self) {
         // It fails only if the peer is gone, which reading will show.
         if !std::mem::replace(&mut self.is_ended, true) {
-            let _ = self.stream.shutdown(Shutdown::Write);
+            let _ = self.stream.end_writing();
         }
     }
 

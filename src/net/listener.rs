@@ -1,12 +1,15 @@
 //! One listening socket: opening it, and accepting without spinning when the process runs out of
 //! file descriptors.
 
+use super::stream::Stream;
 use crate::limits;
 use crate::time::Mono;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// Linux's numbers for what `accept` says when a connection is there but cannot be had now: ENFILE,
 /// EMFILE, ENOMEM, ENOBUFS.
@@ -15,15 +18,23 @@ const OUT_OF_RESOURCES: [i32; 4] = [23, 24, 12, 105];
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    socket: Socket,
+    /// The listener in the configuration it belongs to; several sockets may.
+    pub index: usize,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    /// With the path of its file, which goes with it.
+    Unix(UnixListener, PathBuf),
 }
 
 /// What became of one attempt to accept.
 #[derive(Debug)]
 pub enum Accepted {
-    /// A connection.
-    Stream(TcpStream, SocketAddr),
+    /// A connection; where from, if it has an address.
+    Stream(Stream, Option<SocketAddr>),
     /// Nobody waits.
     Nobody,
     /// Somebody may wait, but the process is out of file descriptors or memory.
@@ -31,32 +42,101 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// Opens a listening socket.
+    /// Opens a TCP socket for listener `index`, on one network interface if one is named. An IPv6
+    /// socket serves IPv6 alone.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
-        let mut socket = TcpListener::bind(address)?;
+    pub fn open(
+        index: usize,
+        address: SocketAddr,
+        interface: Option<&str>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let socket = socket2::Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if let Some(interface) = interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(limits::LISTEN_BACKLOG)?;
+        let mut socket = TcpListener::from_std(socket.into());
         registry.register(&mut socket, token, Interest::READABLE)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+        let socket = Socket::Tcp(socket, address);
+        Ok(Self { socket, index })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Opens a Unix socket for listener `index`. A file that another broker left behind is
+    /// replaced, one that somebody answers at is not.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open_unix(
+        index: usize,
+        path: &Path,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        if std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        {
+            std::fs::remove_file(path)?;
+        }
+        let mut socket = UnixListener::bind(path)?;
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        let socket = Socket::Unix(socket, path.to_path_buf());
+        Ok(Self { socket, index })
+    }
+
+    /// The TCP port; 0 for a Unix socket.
+    pub fn port(&self) -> u16 {
+        self.address().map_or(0, |address| address.port())
+    }
+
+    /// Where it listens; `None` for a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(_, address) => Some(*address),
+            Socket::Unix(..) => None,
+        }
     }
 
     /// Accepts one connection.
     pub fn accept(&mut self) -> Accepted {
         loop {
-            match self.socket.accept() {
+            let accepted = match &self.socket {
+                Socket::Tcp(socket, _) => socket
+                    .accept()
+                    .map(|(stream, address)| (Stream::Tcp(stream), Some(address))),
+                Socket::Unix(socket, _) => socket
+                    .accept()
+                    .map(|(stream, _)| (Stream::Unix(stream), None)),
+            };
+            match accepted {
                 Ok((stream, address)) => return Accepted::Stream(stream, address),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::Nobody,
                 Err(error) if is_shortage(&error) => return Accepted::Shortage(error),
                 // The peer is gone already, or a signal came: the next may be fine.
                 Err(error) => log::debug!("Accepting a connection failed: {error}."),
             }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Socket::Unix(_, path) = &self.socket {
+            // Somebody else may have removed it already.
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -8,9 +8,16 @@
 //! socket with more to read, a write queue with more to send, a listener with more waiting) goes
 //! on the *again* list, and the next wait is zero.
 
+mod disk;
 mod link;
 mod listener;
+pub mod logger;
+pub mod service;
+mod setup;
 mod signals;
+mod stream;
+
+pub use setup::{ListenError, Setup, Source};
 
 use crate::broker::client::Peer;
 use crate::broker::key::ConnId;
@@ -21,16 +28,19 @@ use crate::policy::Lists;
 use crate::time::{Mono, Now, Unix};
 use link::{Flushed, Link, ReadOutcome};
 use listener::{Accepted, Listener, Pause};
+use logger::Logger;
 use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
-use signals::Signals;
+use service::Manager;
+use signals::{Signal, Signals};
 use slab::Slab;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
+use stream::Stream;
 
 /// The signals' event.
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -43,8 +53,17 @@ const LISTENERS: usize = usize::MAX - 2;
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    listeners: Vec<Listener>,
+    /// By event; a listener that was closed leaves its place empty.
+    listeners: Vec<Option<Listener>>,
     links: Slab<Link>,
+    /// What is in force; its listeners keep their places from reload to reload.
+    config: Rc<Config>,
+    /// What was read last.
+    loaded: Config,
+    /// What the configuration was read from, to be read again.
+    source: Source,
+    logger: Option<Logger>,
+    manager: Manager,
     broker: Broker,
     started: Instant,
     /// The clocks as this turn read them, or the last one.
@@ -84,6 +103,11 @@ impl Server {
             poll,
             signals,
             listeners: Vec::new(),
+            config: Rc::clone(&config),
+            loaded: (*config).clone(),
+            source: Source::default(),
+            logger: None,
+            manager: Manager::new(),
             links: Slab::new(),
             broker: Broker::with_lists(config, lists, seed()),
             started: Instant::now(),
@@ -98,6 +122,12 @@ impl Server {
         })
     }
 
+    /// Remembers what the configuration was read from, and where the log goes, for a reload.
+    pub fn remember(&mut self, source: Source, logger: Logger) {
+        self.source = source;
+        self.logger = Some(logger);
+    }
+
     /// Opens a listening socket; port 0 lets the kernel choose. Returns where it listens. The first
     /// one has the settings of the configuration's first listener, and so on.
     ///
@@ -105,9 +135,10 @@ impl Server {
     /// What the kernel says.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
         let token = Token(LISTENERS - self.listeners.len());
-        let listener = Listener::open(address, self.poll.registry(), token)?;
-        let address = listener.address();
-        self.listeners.push(listener);
+        let index = self.listeners.len();
+        let listener = Listener::open(index, address, None, self.poll.registry(), token)?;
+        let address = listener.address().unwrap_or(address);
+        self.listeners.push(Some(listener));
         Ok(address)
     }
 
@@ -121,6 +152,7 @@ impl Server {
     /// # Errors
     /// When waiting for events fails, which nothing a peer does can cause.
     pub fn run(&mut self) -> io::Result<()> {
+        self.manager.ready();
         let mut events = Events::with_capacity(limits::EVENTS_PER_TURN);
         while !(self.is_stopping && self.links.is_empty()) {
             self.turn(&mut events)?;
@@ -145,6 +177,8 @@ impl Server {
         for event in events.iter() {
             self.handle(event, &mut budget, now);
         }
+        self.manager.live(now.mono);
+        self.publish_log(now);
         self.broker.tick(now);
         self.note_decided();
         self.flush_dirty();
@@ -176,6 +210,7 @@ impl Server {
             .filter_map(|conn| self.links.get(conn.index())?.closing());
         let deadline = closing
             .chain(self.pause.until())
+            .chain(self.manager.next_sign_at())
             .chain(self.broker.next_deadline())
             .min()?;
         // Counted from the last reading: late by what that turn took, and never early.
@@ -185,8 +220,8 @@ impl Server {
     fn handle(&mut self, event: &Event, budget: &mut usize, now: Now) {
         match event.token() {
             SIGNALS => {
-                if self.signals.is_stop() {
-                    self.stop(now);
+                for signal in self.signals.take() {
+                    self.obey(signal, now);
                 }
             }
             Token(token) if token > LISTENERS - self.listeners.len() => {
@@ -239,16 +274,20 @@ impl Server {
 
     fn accept(&mut self, index: usize, now: Now) {
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get_mut(index) else {
+            let Some(Some(listener)) = self.listeners.get_mut(index) else {
                 return;
             };
             if self.pause.until().is_some() {
                 return;
             }
-            let port = listener.address().port();
+            let (index, port) = (listener.index, listener.port());
             match listener.accept() {
                 Accepted::Stream(stream, address) => {
-                    self.open(stream, Peer::new(address, port, index), now);
+                    let peer = match address {
+                        Some(address) => Peer::new(address, port, index),
+                        None => Peer::local(index),
+                    };
+                    self.open(stream, peer, now);
                 }
                 Accepted::Nobody => return self.pause.end(),
                 Accepted::Shortage(error) => return self.pause.begin(&error, now.mono),
@@ -257,10 +296,14 @@ impl Server {
         self.accept_again = true;
     }
 
-    fn open(&mut self, stream: TcpStream, peer: Peer, now: Now) {
+    fn open(&mut self, stream: Stream, peer: Peer, now: Now) {
+        // A reply that waits for more to be sent with it waits 40 ms or more; what can be sent
+        // together is put together in the write queue.
+        let ready = stream.set_nodelay(self.config.set_tcp_nodelay);
         let entry = self.links.vacant_entry();
         let conn = ConnId::from_index(entry.key());
-        match Link::open(stream, self.poll.registry(), Token(entry.key())) {
+        let token = Token(entry.key());
+        match ready.and_then(|()| Link::open(stream, self.poll.registry(), token)) {
             Ok(link) => {
                 entry.insert(link);
                 self.broker.opened(conn, peer, now);
@@ -403,11 +446,45 @@ impl Server {
         self.dead = dead;
     }
 
+    fn obey(&mut self, signal: Signal, now: Now) {
+        match signal {
+            Signal::Stop => self.stop(now),
+            Signal::Reload => self.reload(now),
+            Signal::Save => log::info!("Nothing to save: state is not kept over a restart."),
+            Signal::PrintSubscriptions => {
+                let mut text = String::new();
+                self.broker.describe_subscriptions(&mut text);
+                // Whoever closed standard output does not want to read it.
+                let _ = io::stdout().write_all(text.as_bytes());
+            }
+            Signal::ReopenLog => self.reopen_log(),
+        }
+    }
+
     /// Stops accepting, and tells everybody.
     fn stop(&mut self, now: Now) {
         self.is_stopping = true;
+        self.manager.stopping();
         self.listeners.clear();
         self.broker.shut_down(now);
+    }
+
+    fn reopen_log(&self) {
+        if let Some(Err(why)) = self.logger.as_ref().map(Logger::reopen) {
+            log::error!("Error: {why}; the log goes on as it was.");
+        }
+    }
+
+    /// Publishes what was logged for the topics below `$SYS/broker/log`.
+    fn publish_log(&mut self, now: Now) {
+        let lines = self
+            .logger
+            .as_ref()
+            .map(Logger::take_lines)
+            .unwrap_or_default();
+        for line in lines {
+            self.broker.publish_log(line.kind, &line.text, now);
+        }
     }
 }
 

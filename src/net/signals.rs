@@ -1,15 +1,43 @@
-//! SIGTERM and SIGINT as a readable event, so that the loop meets them between two turns like
-//! anything else.
+//! Signals as readable events, so that the loop meets them between two turns like anything else.
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::low_level::pipe;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 
-/// The reading end of a pipe that each signal writes a byte to.
+/// Linux's first real-time signal as glibc and musl give it out; mosquitto's for log rotation.
+const SIGRTMIN: i32 = 34;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: stop.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// SIGUSR1: save the state.
+    Save,
+    /// SIGUSR2: print the subscriptions.
+    PrintSubscriptions,
+    /// SIGRTMIN: open the log file again.
+    ReopenLog,
+}
+
+const ALL: [(i32, Signal); 6] = [
+    (SIGTERM, Signal::Stop),
+    (SIGINT, Signal::Stop),
+    (SIGHUP, Signal::Reload),
+    (SIGUSR1, Signal::Save),
+    (SIGUSR2, Signal::PrintSubscriptions),
+    (SIGRTMIN, Signal::ReopenLog),
+];
+
+/// A pipe for each signal, which writes a byte to it. They are read when any of them is.
 #[derive(Debug)]
 pub struct Signals {
-    reader: UnixStream,
+    readers: Vec<(UnixStream, Signal)>,
 }
 
 impl Signals {
@@ -18,19 +46,28 @@ impl Signals {
     /// # Errors
     /// What the kernel says.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
-        reader.set_nonblocking(true)?;
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+        let mut readers = Vec::with_capacity(ALL.len());
+        for (number, signal) in ALL {
+            let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
+            reader.set_nonblocking(true)?;
+            pipe::register(number, OwnedFd::from(writer))?;
+            let mut reader = UnixStream::from_std(reader);
+            registry.register(&mut reader, token, Interest::READABLE)?;
+            readers.push((reader, signal));
         }
-        let mut reader = UnixStream::from_std(reader);
-        registry.register(&mut reader, token, Interest::READABLE)?;
-        Ok(Self { reader })
+        Ok(Self { readers })
     }
 
-    /// Whether a signal to stop has come.
-    pub fn is_stop(&mut self) -> bool {
-        let mut bytes = [0; 16];
-        matches!(self.reader.read(&mut bytes), Ok(count) if count > 0)
+    /// The signals that have come, each once however often it came.
+    pub fn take(&mut self) -> Vec<Signal> {
+        let mut taken = Vec::new();
+        for (reader, signal) in &mut self.readers {
+            let mut bytes = [0; 64];
+            if matches!(reader.read(&mut bytes), Ok(count) if count > 0) && !taken.contains(signal)
+            {
+                taken.push(*signal);
+            }
+        }
+        taken
     }
 }

@@ -203,7 +203,8 @@ pub(super) const ROWS: &[Opt] = &[
         Kind::U64(range(0, i64::MAX, "bytes"), |c| &mut c.memory_limit),
         "Bytes of memory the broker may use; 0 sets no bound. At the bound \
              messages and new connections are refused.",
-    ),
+    )
+    .warns("memory is bounded by the limits of queues and connections alone"),
     global(
         "message_size_limit",
         "0",

@@ -1,0 +1,263 @@
+//! The shell and its configuration: reading it, opening what it asks for, and putting another one
+//! in force while the broker runs, as a whole or not at all.
+
+use super::disk::Disk;
+use super::listener::Listener;
+use super::{LISTENERS, Server};
+use crate::config::{self, Bind, Config, Input, SocketDomain};
+use crate::policy::Lists;
+use crate::time::Now;
+use mio::Token;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::rc::Rc;
+
+/// What a configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The main file.
+    pub file: Option<String>,
+    /// The ports of the command line.
+    pub ports: Vec<u16>,
+    /// Whether the command line asks for every line of the log, or for none.
+    pub verbosity: Option<config::LogTypes>,
+}
+
+impl Source {
+    /// Reads the configuration, and the files with users and rights that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line each.
+    pub fn read(&self) -> Result<Setup, Vec<String>> {
+        let input = Input {
+            file: self.file.as_deref(),
+            ports: &self.ports,
+        };
+        let words = |errors: Vec<config::ConfigError>| {
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let (mut config, warnings) = config::load(&input, &Disk).map_err(words)?;
+        if let Some(types) = self.verbosity {
+            config.log.types = types;
+        }
+        let (lists, odd) = Lists::read(&config, &Disk)?;
+        let warnings = warnings.iter().map(ToString::to_string).chain(odd);
+        Ok(Setup {
+            config,
+            lists,
+            warnings: warnings.collect(),
+        })
+    }
+}
+
+/// All that was read.
+pub struct Setup {
+    /// The settings.
+    pub config: Config,
+    /// Users and rights.
+    pub lists: Lists,
+    /// What is worth knowing about them, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Why a listener cannot be opened.
+#[derive(Debug)]
+pub struct ListenError {
+    what: String,
+    error: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, error } = self;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "{what} is in use by another program; is mosquitto or another midge running?"
+            ),
+            io::ErrorKind::PermissionDenied => write!(f, "Not permitted to listen on {what}."),
+            _ => write!(f, "Cannot listen on {what}: {error}."),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+impl Server {
+    /// Opens every listener of the configuration.
+    ///
+    /// # Errors
+    /// The first that cannot be opened.
+    pub fn open_listeners(&mut self) -> Result<(), ListenError> {
+        let config = Rc::clone(&self.config);
+        for (index, listener) in config.listeners.iter().enumerate() {
+            self.open_listener(index, listener, config.local_only)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the sockets of one listener. IPv6 may be missing on a machine where nobody asked for
+    /// it by name.
+    fn open_listener(
+        &mut self,
+        index: usize,
+        listener: &config::Listener,
+        is_local_only: bool,
+    ) -> Result<(), ListenError> {
+        if listener.protocol != config::Protocol::Mqtt {
+            return Ok(());
+        }
+        let failed = |what: String| move |error| ListenError { what, error };
+        if let Bind::Unix(path) = &listener.bind {
+            log::info!("Opening unix listen socket on path {path}.");
+            let token = Token(LISTENERS - self.listeners.len());
+            let opened = Listener::open_unix(index, Path::new(path), self.poll.registry(), token);
+            self.listeners
+                .push(Some(opened.map_err(failed(path.clone()))?));
+            return Ok(());
+        }
+        let addresses = addresses(listener).map_err(failed(listener.name()))?;
+        let mut is_open = false;
+        for address in addresses {
+            let family = if address.is_ipv6() { "ipv6" } else { "ipv4" };
+            log::info!("Opening {family} listen socket on port {}.", address.port());
+            let interface = listener.bind_interface.as_deref();
+            let token = Token(LISTENERS - self.listeners.len());
+            match Listener::open(index, address, interface, self.poll.registry(), token) {
+                Ok(listener) => {
+                    self.listeners.push(Some(listener));
+                    is_open = true;
+                }
+                Err(error)
+                    if address.is_ipv6()
+                        && (is_local_only || is_open)
+                        && error.kind() != io::ErrorKind::AddrInUse =>
+                {
+                    log::warn!("No IPv6 here ({error}): clients that connect over it will fail.");
+                }
+                Err(error) => {
+                    let what = format!("Port {} on {}", address.port(), address.ip());
+                    return Err(failed(what)(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration again and puts it in force, as a whole or not at all.
+    pub(super) fn reload(&mut self, now: Now) {
+        self.manager.reloading();
+        log::info!("Reloading config.");
+        if let Err(why) = self.try_reload(now) {
+            for line in why {
+                log::error!("{line}");
+            }
+            log::error!("The running configuration stays in force.");
+        }
+        self.manager.ready();
+    }
+
+    fn try_reload(&mut self, now: Now) -> Result<(), Vec<String>> {
+        let whole = |error: String| vec![format!("Error: {error}")];
+        let Setup {
+            config: new,
+            lists,
+            warnings,
+        } = self.source.read()?;
+        let differences = self.loaded.differences(&new);
+        let wanted: Vec<String> = new.listeners.iter().map(config::Listener::name).collect();
+        let placed = keep_places(&self.config, new.clone());
+        let before = self.listeners.len();
+        for (index, listener) in placed.listeners.iter().enumerate() {
+            let is_open = self
+                .listeners
+                .iter()
+                .flatten()
+                .any(|open| open.index == index);
+            if is_open || !wanted.contains(&listener.name()) {
+                continue;
+            }
+            if let Err(error) = self.open_listener(index, listener, new.local_only) {
+                self.listeners.truncate(before);
+                return Err(whole(error.to_string()));
+            }
+        }
+        if let Some(Err(why)) = self
+            .logger
+            .as_ref()
+            .map(|logger| logger.change(new.log.clone()))
+        {
+            self.listeners.truncate(before);
+            return Err(whole(why));
+        }
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+        for difference in &differences {
+            log::info!("{difference}");
+        }
+        // The sockets of listeners that are gone are closed; connections they made stay.
+        for place in &mut self.listeners {
+            let name =
+                |open: &Listener| placed.listeners.get(open.index).map(config::Listener::name);
+            if place
+                .as_ref()
+                .and_then(name)
+                .is_some_and(|name| !wanted.contains(&name))
+            {
+                *place = None;
+            }
+        }
+        self.loaded = new;
+        self.config = Rc::new(placed);
+        // Those who came by a listener that is gone are held to the rules it had, if they are there.
+        let lists = Lists::read(&self.config, &Disk).map_or(lists, |(lists, _)| lists);
+        self.broker
+            .reconfigure(Rc::clone(&self.config), &lists, now);
+        Ok(())
+    }
+}
+
+/// The addresses a listener is bound to.
+fn addresses(listener: &config::Listener) -> io::Result<Vec<SocketAddr>> {
+    let port = listener.port;
+    let mut found: Vec<SocketAddr> = match &listener.bind {
+        Bind::Unix(_) => Vec::new(),
+        Bind::Any => vec![
+            (Ipv4Addr::UNSPECIFIED, port).into(),
+            (Ipv6Addr::UNSPECIFIED, port).into(),
+        ],
+        Bind::Address(host) => (host.as_str(), port).to_socket_addrs()?.collect(),
+    };
+    found.retain(|address| match listener.socket_domain {
+        None => true,
+        Some(SocketDomain::Ipv4) => address.is_ipv4(),
+        Some(SocketDomain::Ipv6) => address.is_ipv6(),
+    });
+    found.sort_unstable();
+    found.dedup();
+    if found.is_empty() {
+        let why = "the host has no address of that family";
+        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));
+    }
+    Ok(found)
+}
+
+/// `new` with its listeners in the places that those of the same name have in `old`: connections
+/// know theirs by its place. One that is gone keeps its place too.
+fn keep_places(old: &Config, mut new: Config) -> Config {
+    let mut wanted = std::mem::take(&mut new.listeners);
+    for listener in &old.listeners {
+        let same = wanted
+            .iter()
+            .position(|other| other.name() == listener.name());
+        new.listeners.push(match same {
+            Some(position) => wanted.remove(position),
+            None => listener.clone(),
+        });
+    }
+    new.listeners.append(&mut wanted);
+    new
+}

@@ -1,0 +1,428 @@
+//! The real binary as a service: configuration files, signals, logs, sockets and files.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+mod process;
+mod table;
+use process::*;
+use table::*;
+
+/// A directory of its own for one test, removed with it.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("midge-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self { path }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn writes(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.file(name), text).unwrap();
+        self.file(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A broker with a configuration file, in which PORT stands for its port.
+fn start(folder: &Folder, text: &str) -> Midge {
+    Midge::start_as(|port| {
+        let text = text.replace("PORT", &port.to_string());
+        let text = text.replace("FOLDER", folder.path.to_str().unwrap());
+        let path = folder.writes("midge.conf", &text);
+        let mut command = Command::new(MIDGE);
+        command.arg("-c").arg(path);
+        command
+    })
+}
+
+/// Rewrites the configuration file and tells the broker.
+fn reload(folder: &Folder, midge: &Midge, change: impl FnOnce(String) -> String) {
+    let path = folder.file("midge.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, change(text)).unwrap();
+    midge.signals("-HUP");
+}
+
+const OPEN: &str = "listener PORT 127.0.0.1\nallow_anonymous true\nuser root\n";
+
+#[test]
+fn a_configuration_is_tested_without_being_used() {
+    let folder = Folder::new("test-config");
+    let good = folder.writes("good.conf", "listener 1\nallow_anonymous true\n");
+    let (code, _, err) = run(&["-c", good.to_str().unwrap(), "--test-config"]);
+    assert_eq!((code, err.as_str()), (0, "Configuration file is OK.\n"));
+    let bad = folder.writes("bad.conf", "listener 1\nmax_keepaliv 3\n");
+    let (code, _, err) = run(&["-c", bad.to_str().unwrap(), "--test-config"]);
+    assert_eq!(code, 3);
+    assert!(
+        err.contains("max_keepaliv") && err.contains("bad.conf:2"),
+        "{err}"
+    );
+    let (code, _, err) = run(&["-c", folder.file("none.conf").to_str().unwrap()]);
+    assert_eq!(code, 3);
+    assert!(err.contains("none.conf"), "{err}");
+    assert_eq!(
+        fs::read_dir(&folder.path).unwrap().count(),
+        2,
+        "nothing is written"
+    );
+}
+
+#[test]
+fn the_options_are_listed() {
+    let (code, out, _) = run(&["--options"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.lines().count() > 140 && out.contains("max_queued_messages"),
+        "{out}"
+    );
+}
+
+#[test]
+fn settings_of_a_file_are_in_force() {
+    let folder = Folder::new("in-force");
+    let midge = start(
+        &folder,
+        &format!("{OPEN}max_inflight_messages 5\nmax_packet_size 3000\n"),
+    );
+    let mut ann = midge.opens();
+    ann.write_all(&connect("ann").bytes(V5)).unwrap();
+    let heard = read_packet(&mut ann);
+    // Topic Alias Maximum 10, Maximum Packet Size 3000, Receive Maximum 5.
+    assert_eq!(
+        heard[4..],
+        [0, 11, 0x22, 0, 10, 0x27, 0, 0, 0x0b, 0xb8, 0x21, 0, 5][1..]
+    );
+    midge.waits_for_log("Config loaded from");
+}
+
+#[test]
+fn quiet_wins_over_verbose() {
+    let midge_log = |arguments: &[&str]| {
+        let folder = Folder::new(&format!("quiet{}", arguments.len()));
+        let port = free_port();
+        let path = folder.writes("midge.conf", &OPEN.replace("PORT", &port.to_string()));
+        let mut child = Command::new(MIDGE)
+            .arg("-c")
+            .arg(path)
+            .args(arguments)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            sleep(Duration::from_millis(10));
+        }
+        assert!(
+            Command::new("kill")
+                .arg(child.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut text = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        child.wait().unwrap();
+        text
+    };
+    assert_eq!(midge_log(&["-q", "-v"]), "");
+    assert!(midge_log(&["-v"]).contains("Connection from"));
+}
+
+#[test]
+fn a_reload_is_reported_and_a_broken_one_changes_nothing() {
+    let folder = Folder::new("reload");
+    let midge = start(&folder, &format!("{OPEN}max_keepalive 100\n"));
+    let five = |midge: &Midge| {
+        let mut ann = midge.opens();
+        ann.write_all(&connect("ann").keep_alive(1000).bytes(V5))
+            .unwrap();
+        read_packet(&mut ann)
+    };
+    let server_keep_alive = |packet: &[u8]| packet[5..8].to_vec();
+    assert_eq!(server_keep_alive(&five(&midge)), [0x13, 0, 100]);
+    reload(&folder, &midge, |text| text.replace("100", "200"));
+    midge.waits_for_log("max_keepalive: 100 becomes 200");
+    assert_eq!(server_keep_alive(&five(&midge)), [0x13, 0, 200]);
+    reload(&folder, &midge, |text| {
+        text.replace("200", "300") + "no_such_option 1\n"
+    });
+    midge.waits_for_log("The running configuration stays in force.");
+    assert!(midge.log().contains("no_such_option"));
+    assert_eq!(server_keep_alive(&five(&midge)), [0x13, 0, 200]);
+    fs::remove_file(folder.file("midge.conf")).unwrap();
+    midge.signals("-HUP");
+    sleep(Duration::from_millis(200));
+    assert_eq!(midge.log().matches("stays in force").count(), 2);
+    assert_eq!(server_keep_alive(&five(&midge)), [0x13, 0, 200]);
+}
+
+#[test]
+fn listeners_come_and_go_with_a_reload_and_connections_stay() {
+    let folder = Folder::new("listeners");
+    let midge = start(&folder, OPEN);
+    let mut ann = midge.client(V311, "ann");
+    let other = free_port();
+    let first = midge.port.to_string();
+    reload(&folder, &midge, |text| {
+        text.replace(&first, &other.to_string())
+    });
+    midge.waits_for_log(&format!("listener: {other} 127.0.0.1 is new"));
+    assert!(TcpStream::connect(("127.0.0.1", midge.port)).is_err());
+    let mut bob = TcpStream::connect(("127.0.0.1", other)).unwrap();
+    bob.write_all(&connect("bob").bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut bob), connack(false).bytes(V311));
+    ann.write_all(&pingreq().bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), pingresp().bytes(V311));
+    // A port in use: nothing changes.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    reload(&folder, &midge, |text| {
+        text.replace(&other.to_string(), &port.to_string())
+    });
+    midge.waits_for_log(&format!(
+        "Port {port} on 127.0.0.1 is in use by another program"
+    ));
+    assert!(TcpStream::connect(("127.0.0.1", other)).is_ok());
+    // And back to the first.
+    reload(&folder, &midge, |text| {
+        text.replace(&port.to_string(), &first)
+    });
+    midge.waits_for_log(&format!("listener: {first} 127.0.0.1 is new"));
+    midge.client(V311, "cid");
+}
+
+#[test]
+fn a_unix_socket_serves_and_is_cleaned_up() {
+    let folder = Folder::new("unix");
+    let socket = folder.file("midge.sock");
+    // Somebody left a file behind at which nobody answers.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let mut midge = start(&folder, &format!("{OPEN}listener 0 FOLDER/midge.sock\n"));
+    let mut ann = UnixStream::connect(&socket).unwrap();
+    ann.write_all(&connect("ann").bytes(V311)).unwrap();
+    let mut answer = [0; 4];
+    ann.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[..], connack(false).bytes(V311));
+    midge.waits_for_log("New client connected from local socket as ann");
+    midge.signals("-TERM");
+    assert_eq!(midge.ends().code(), Some(0));
+    assert!(!Path::exists(&socket));
+}
+
+#[test]
+fn a_log_file_is_opened_again_when_it_was_moved_away() {
+    let folder = Folder::new("log");
+    let text =
+        format!("{OPEN}log_dest stderr\nlog_dest file FOLDER/midge.log\nlog_timestamp false\n");
+    let midge = start(&folder, &text);
+    let log = folder.file("midge.log");
+    assert!(
+        fs::read_to_string(&log)
+            .unwrap()
+            .starts_with("midge version")
+    );
+    let old = folder.file("midge.log.1");
+    fs::rename(&log, &old).unwrap();
+    midge.signals("-34");
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while !log.exists() {
+        assert!(std::time::Instant::now() < end, "no new log file");
+        sleep(Duration::from_millis(10));
+    }
+    midge.client(V311, "ann");
+    midge.waits_for_log("as ann");
+    assert!(fs::read_to_string(&log).unwrap().contains("as ann"));
+    assert!(!fs::read_to_string(&old).unwrap().contains("as ann"));
+}
+
+#[test]
+fn a_pid_file_is_written_and_removed() {
+    let folder = Folder::new("pid");
+    let mut midge = start(&folder, &format!("{OPEN}pid_file FOLDER/midge.pid\n"));
+    let pid = fs::read_to_string(folder.file("midge.pid")).unwrap();
+    assert_eq!(pid, midge.child.id().to_string());
+    midge.signals("-INT");
+    assert_eq!(midge.ends().code(), Some(0));
+    assert!(!folder.file("midge.pid").exists());
+    let path = folder.writes("bad.conf", "listener 1\npid_file /nowhere/at/all\n");
+    let (code, _, err) = run(&["-c", path.to_str().unwrap()]);
+    assert_eq!(code, 14);
+    assert!(
+        err.contains("Unable to write pid file /nowhere/at/all"),
+        "{err}"
+    );
+}
+
+#[test]
+fn systemd_is_told_and_shown_signs_of_life() {
+    let folder = Folder::new("notify");
+    let path = folder.file("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let told = || {
+        let mut bytes = [0; 200];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..count].to_vec()).unwrap()
+    };
+    let midge = Midge::start_as(|port| {
+        let text = OPEN.replace("PORT", &port.to_string()) + "sys_interval 0\n";
+        let file = folder.writes("midge.conf", &text);
+        let mut command = Command::new(MIDGE);
+        command.arg("-c").arg(file);
+        command
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "400000");
+        command
+    });
+    assert_eq!(told().trim(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(told().trim(), "WATCHDOG=1");
+    }
+    midge.signals("-HUP");
+    let mut heard = Vec::new();
+    while !heard.iter().any(|line: &String| line.contains("READY=1")) {
+        heard.push(told());
+    }
+    assert!(
+        heard.iter().any(|line| line.contains("RELOADING=1")),
+        "{heard:?}"
+    );
+    midge.signals("-TERM");
+    while !told().contains("STOPPING=1") {}
+}
+
+#[test]
+fn subscriptions_are_printed_on_request() {
+    let folder = Folder::new("usr2");
+    let port = free_port();
+    let path = folder.writes("midge.conf", &OPEN.replace("PORT", &port.to_string()));
+    let mut child = Command::new(MIDGE)
+        .arg("-c")
+        .arg(path)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut ann = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(_) => sleep(Duration::from_millis(10)),
+        }
+    };
+    let mut packets = connect("ann").bytes(V311);
+    packets.extend(subscribe(1, "tea/+", 1).bytes(V311));
+    ann.write_all(&packets).unwrap();
+    ann.read_exact(&mut [0; 9]).unwrap();
+    for signal in ["-USR2", "-USR1"] {
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    let mut line = [0; 12];
+    child.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"ann 1 tea/+\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn users_and_rights_come_from_files_and_change_with_a_reload() {
+    let folder = Folder::new("users");
+    let passwords = folder.file("passwords");
+    let add = |user: &str, password: &str, create: &[&str]| {
+        let path = passwords.to_str().unwrap();
+        let (code, _, err) = run(&[&["passwd", "-b"], create, &[path, user, password]].concat());
+        assert_eq!(code, 0, "{err}");
+    };
+    add("ann", "secret", &["-c"]);
+    folder.writes("acl", "user ann\ntopic read tea/#\ntopic write tea/ann\n");
+    let text =
+        "listener PORT 127.0.0.1\nuser root\npassword_file FOLDER/passwords\nacl_file FOLDER/acl\n";
+    let midge = start(&folder, text);
+    let logs_in = |user: &str, password: &[u8]| {
+        let mut stream = midge.opens();
+        stream
+            .write_all(&connect(user).user(user).pass(password).bytes(V311))
+            .unwrap();
+        let code = read_packet(&mut stream)[3];
+        (stream, code)
+    };
+    assert_eq!(logs_in("ann", b"wrong").1, 5);
+    assert_eq!(logs_in("bob", b"secret").1, 5);
+    let (mut ann, code) = logs_in("ann", b"secret");
+    assert_eq!(code, 0);
+    ann.write_all(&subscribe(1, "#", 0).bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), suback(1, &[0]).bytes(V311));
+    for topic in ["tea/bob", "tea/ann", "milk"] {
+        ann.write_all(&publish(topic, "hot").bytes(V311)).unwrap();
+    }
+    ann.write_all(&pingreq().bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), publish("tea/ann", "hot").bytes(V311));
+    assert_eq!(read_packet(&mut ann), pingresp().bytes(V311));
+    // A second user, and fewer rights for the first.
+    add("bob", "other", &[]);
+    folder.writes("acl", "user bob\ntopic tea/#\n");
+    midge.signals("-HUP");
+    midge.waits_for_log("Reloading config.");
+    ann.write_all(&publish("tea/ann", "hot").bytes(V311))
+        .unwrap();
+    ann.write_all(&pingreq().bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), pingresp().bytes(V311));
+    assert_eq!(logs_in("bob", b"other").1, 0);
+    // A broken list changes nothing.
+    fs::write(&passwords, "bob:$7$nonsense\n").unwrap();
+    midge.signals("-HUP");
+    midge.waits_for_log("The running configuration stays in force.");
+    assert!(midge.log().contains("passwords"), "{}", midge.log());
+    assert_eq!(logs_in("bob", b"other").1, 0);
+}
+
+#[test]
+fn a_list_that_is_missing_or_broken_keeps_the_broker_from_starting() {
+    let folder = Folder::new("lists");
+    for (option, text) in [("password_file", "ann:$6$x"), ("acl_file", "topic\n")] {
+        let list = folder.file("list");
+        let line = format!("listener 1\n{option} {}\n", list.to_str().unwrap());
+        let conf = folder.writes("midge.conf", &line);
+        let _ = fs::remove_file(&list);
+        for text in [None, Some(text)] {
+            if let Some(text) = text {
+                fs::write(&list, text).unwrap();
+            }
+            let (code, _, err) = run(&["-c", conf.to_str().unwrap()]);
+            assert_eq!(code, 3, "{err}");
+            assert!(err.contains(option) && err.contains("list"), "{err}");
+        }
+    }
+}
