@@ -239,6 +239,39 @@ fn what_waits_for_absent_clients_is_what_they_may_read() {
 }
 
 #[test]
+fn what_has_waited_is_not_given_to_another_user_or_against_new_rules() {
+    let rules = "user ann\ntopic write #\nuser bob\ntopic read #\nuser eve\ntopic read tea\n";
+    for version in EVERY {
+        for other_rules in [false, true] {
+            let mut t = with_rules(rules);
+            let ann = joins(&mut t, version, "ann");
+            let back = |user: &str| connect("pad").user(user).lasting(60);
+            let bob = t.connects(version, back("bob"));
+            listens(&mut t, bob, "#");
+            // One is in flight, the others wait.
+            t.sends(ann, publish("milk", "x").qos1(1));
+            t.gets(ann, puback(1));
+            t.gets(bob, publish("milk", "x").qos1(1));
+            t.drops(bob);
+            for (id, topic) in [(2, "milk"), (3, "tea")] {
+                t.sends(ann, publish(topic, "x").qos1(id));
+                t.gets(ann, puback(id));
+            }
+            let user = match other_rules {
+                true => {
+                    t.reconfigures(&[("rules", "user bob\ntopic read tea")], ruled);
+                    "bob"
+                }
+                false => "eve",
+            };
+            let back = t.connects(version, back(user));
+            t.gets(back, publish("tea", "x").qos1(2));
+            t.silence();
+        }
+    }
+}
+
+#[test]
 fn the_rules_see_topics_as_they_are_outside_a_mount_point() {
     for version in EVERY {
         let rules = "user ann\ntopic readwrite shop/tea\nuser bob\ntopic readwrite tea\n";

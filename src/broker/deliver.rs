@@ -68,6 +68,7 @@ pub struct Line<'s> {
     effects: &'s mut Effects,
     stats: &'s mut Stats,
     config: &'s Config,
+    policy: &'s Policy,
 }
 
 impl State {
@@ -89,7 +90,7 @@ impl State {
         let conn = session.conn?;
         let client = self.clients.get_mut(conn)?;
         let (effects, stats) = (&mut self.effects, &mut self.stats);
-        let config = &self.config;
+        let (config, policy) = (&self.config, &self.policy);
         Some(Line {
             session,
             client,
@@ -97,6 +98,7 @@ impl State {
             effects,
             stats,
             config,
+            policy,
         })
     }
 }
@@ -141,6 +143,7 @@ impl Tables<'_> {
             effects,
             stats,
             config: self.config,
+            policy: self.policy,
         };
         if receiver.qos == QoS::AtMostOnce && !line.must_queue_at_most_once() {
             line.send_at_most_once(publication, &receiver, now);
@@ -357,6 +360,14 @@ impl Line<'_> {
         self.pump(now);
     }
 
+    /// Whether the client may still have a message that has waited: rules change, and a session can
+    /// be taken up under another username.
+    fn may_receive(&self, delivery: &Delivery) -> bool {
+        let identity = &self.session.identity;
+        self.policy
+            .may_receive(identity, delivery.message.publication().topic)
+    }
+
     /// Fills the window: first with what was in flight on an earlier connection, then from the
     /// queue. To be called whenever a place has become free.
     pub fn pump(&mut self, now: Now) {
@@ -370,7 +381,8 @@ impl Line<'_> {
                 let (delivery, bytes) = (flight.delivery.clone(), flight.bytes);
                 flights.note_sent(bytes);
                 let is_sent = delivery.is_some_and(|delivery| {
-                    self.send_delivery(&delivery, Some(packet_identifier), true, now)
+                    self.may_receive(&delivery)
+                        && self.send_delivery(&delivery, Some(packet_identifier), true, now)
                 });
                 if !is_sent {
                     if let Some(flights) = &mut self.session.flights {
@@ -384,6 +396,8 @@ impl Line<'_> {
             };
             if delivery.message.expires_at() <= now.mono {
                 self.stats.dropped_expired += 1;
+            } else if !self.may_receive(&delivery) {
+                // It was allowed when it came.
             } else if delivery.qos == QoS::AtMostOnce {
                 // However much that is: it was in memory all the time.
                 self.send_delivery(&delivery, None, false, now);
