@@ -255,7 +255,7 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
 fn explain_local_only(config: &Config) {
     log::info!(
         "Starting in local only mode. Connections will only be possible from clients running on \
-         this machine."
+         this machine; they need no username."
     );
     log::info!("To open the broker to the network, put these two lines into a configuration file:");
     let port = config

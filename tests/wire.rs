@@ -72,6 +72,7 @@ fn it_listens_on_this_machine_only_in_both_families_and_says_how_to_open_up() {
         format!("listener {}", midge.port),
         String::from("allow_anonymous true"),
         String::from("local only mode"),
+        String::from("they need no username"),
         format!("Opening ipv4 listen socket on port {}.", midge.port),
     ];
     for line in lines {
