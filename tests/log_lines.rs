@@ -175,7 +175,7 @@ fn each_end_has_a_line_in_the_words_of_2_1() {
             "Client ann [127.0.0.1:40004] disconnected: protocol error (CONNACK is for servers to \
              send).",
             "New connection from 127.0.0.1:40005 on port 1883.",
-            "Client <unknown> [127.0.0.1:40005] disconnected: not authorised (clients without a \
+            "Client ann [127.0.0.1:40005] disconnected: not authorised (clients without a \
              username are not let in).",
         ]
     );
@@ -203,7 +203,7 @@ fn each_end_has_a_line_in_the_words_of_2_0_if_so_set() {
             "Client ann already connected, closing old connection.",
             "New client connected from 127.0.0.1:40004 as ann (p5, c1, k0).",
             "Client ann disconnected due to protocol error (CONNACK is for servers to send).",
-            "Client <unknown> disconnected, not authorised.",
+            "Client ann disconnected, not authorised.",
         ]
     );
 }

@@ -20,6 +20,9 @@ use crate::time::{Mono, Now};
 use log::Level;
 use std::rc::Rc;
 
+/// What mosquitto calls a client that has not said who it is.
+const UNKNOWN: &str = "<unknown>";
+
 /// A DISCONNECT has come.
 ///
 /// # Errors
@@ -47,9 +50,22 @@ pub fn close_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now)
     }
 }
 
+/// As [`close_connection`] for a client that is not let in, and is called so in the log.
+pub fn turn_away(conn: ConnId, name: &str, cause: Cause, state: &mut State, now: Now) {
+    let name = if name.is_empty() { UNKNOWN } else { name };
+    if end(conn, name, cause, state, now) {
+        state.effects.closes.push(conn);
+    }
+}
+
 /// Ends a connection, unless that was done already: tells the peer where it can be told, and lets
 /// go of its session.
 pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -> bool {
+    end(conn, UNKNOWN, cause, state, now)
+}
+
+/// Ends a connection; `stranger` is what a client without a session is called in the log.
+fn end(conn: ConnId, stranger: &str, cause: Cause, state: &mut State, now: Now) -> bool {
     let State {
         clients,
         effects,
@@ -74,7 +90,7 @@ pub fn end_connection(conn: ConnId, cause: Cause, state: &mut State, now: Now) -
         Stage::Active(id) => sessions.get(id).map(Session::client_identifier),
         Stage::Silent | Stage::AwaitConnect | Stage::Authenticate | Stage::Closing => None,
     };
-    log_end(name.unwrap_or("<unknown>"), stage, client, &cause, config);
+    log_end(name.unwrap_or(stranger), stage, client, &cause, config);
     if stage == Stage::Authenticate {
         state.logins.forget(conn);
         // The shell has stopped reading from it.

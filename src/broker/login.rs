@@ -12,7 +12,7 @@
 use super::cause::Cause;
 use super::client::Stage;
 use super::connect::{self, Entry, Hashing};
-use super::disconnect::close_connection;
+use super::disconnect::turn_away;
 use super::key::ConnId;
 use super::state::State;
 use crate::codec::frame::Frame;
@@ -53,8 +53,12 @@ pub fn serve(state: &mut State, now: Now) {
         header: login.header,
         body: &login.body,
     };
+    let mut name = "";
     let result = match Packet::decode(&frame, version) {
-        Ok(Packet::Connect(packet)) => connect::connect(conn, &packet, Hashing::Now, state, now),
+        Ok(Packet::Connect(packet)) => {
+            name = packet.client_identifier;
+            connect::connect(conn, &packet, Hashing::Now, state, now)
+        }
         _ => {
             debug_assert!(false, "it was a CONNECT when it came");
             Err(Cause::SecondConnect)
@@ -65,7 +69,7 @@ pub fn serve(state: &mut State, now: Now) {
         Ok(Entry::Waits) => debug_assert!(false, "it has waited"),
         Err(cause) => {
             connect::refuse(conn, version, &cause, state);
-            close_connection(conn, cause, state, now);
+            turn_away(conn, name, cause, state, now);
         }
     }
 }

@@ -47,7 +47,7 @@ use crate::write_queue::WriteQueue;
 use cause::{Cause, Stranger};
 use client::{Clients, Peer, Stage};
 use connect::{Entry, Hashing};
-use disconnect::{close_connection, end_connection};
+use disconnect::{close_connection, end_connection, turn_away};
 use effects::Effects;
 use key::{ConnId, SessionId};
 use publish::Sender;
@@ -316,18 +316,20 @@ impl Broker {
         };
         self.state.stats.messages_received += 1;
         match session {
-            None => self.first_packet(conn, &frame, now)?,
+            None => self.first_packet(conn, &frame, now),
             Some(session) => self.packet(Sender { conn, session }, &frame, now)?,
         }
         Ok(Some(frame.header.packet_bytes() as usize))
     }
 
     /// The first packet: a CONNECT, or the end.
-    fn first_packet(&mut self, conn: ConnId, frame: &Frame<'_>, now: Now) -> Result<(), Cause> {
+    fn first_packet(&mut self, conn: ConnId, frame: &Frame<'_>, now: Now) {
         let version = answer_version(frame.body);
         let packet = Packet::decode(frame, version.unwrap_or(ProtocolVersion::V311));
+        let mut name = "";
         let result = match packet {
             Ok(Packet::Connect(packet)) => {
+                name = packet.client_identifier;
                 self.state.stats.connect_received += 1;
                 if let Some(client) = self.state.clients.get_mut(conn) {
                     client.version = packet.version;
@@ -344,10 +346,12 @@ impl Broker {
             Ok(_) => Err(Cause::NotConnect(Stranger::Mqtt(frame.header.packet_type))),
             Err(error) => Err(Cause::Decode(error)),
         };
-        if let (Err(cause), Some(version)) = (&result, version) {
-            connect::refuse(conn, version, cause, &mut self.state);
+        if let Err(cause) = result {
+            if let Some(version) = version {
+                connect::refuse(conn, version, &cause, &mut self.state);
+            }
+            turn_away(conn, name, cause, &mut self.state, now);
         }
-        result
     }
 
     /// A packet after CONNECT.
