@@ -153,7 +153,13 @@ fn arm(state: &mut State, now: Now) {
     sys.timer_at = Mono::NEVER;
     let interval_s = u64::from(config.sys_interval);
     if let Some(past_s) = now.unix.0.checked_rem(interval_s) {
-        let next_at = now.mono.plus_s(interval_s - past_s);
+        // The wall clock is read in whole seconds: a timer of the last one may find it a second
+        // short of the multiple, and must not fire twice for it.
+        let left_s = match interval_s - past_s {
+            1 if interval_s > 1 => interval_s + 1,
+            left_s => left_s,
+        };
+        let next_at = now.mono.plus_s(left_s);
         timers.arm(TimerKey::Sys, next_at, &mut sys.timer_at);
     }
 }
