@@ -426,3 +426,38 @@ fn a_list_that_is_missing_or_broken_keeps_the_broker_from_starting() {
         }
     }
 }
+
+#[test]
+fn who_subscribes_is_logged_where_that_is_asked_for() {
+    let folder = Folder::new("log-types");
+    let types = "log_type information\nlog_type subscribe\nlog_type unsubscribe\n";
+    let midge = start(&folder, &format!("{OPEN}{types}"));
+    let mut ann = midge.subscriber("ann", "tea/+", 1);
+    midge.waits_for_log("ann 1 tea/+");
+    ann.write_all(&unsubscribe(2, &["tea/+"]).bytes(V311))
+        .unwrap();
+    assert_eq!(read_packet(&mut ann), unsuback(2, &[]).bytes(V311));
+    midge.waits_for_log("ann tea/+");
+    let log = midge.log();
+    assert!(
+        !log.contains("Sending"),
+        "debug lines were not asked for:\n{log}"
+    );
+}
+
+#[test]
+fn a_listener_can_be_bound_to_a_network_interface() {
+    let folder = Folder::new("interface");
+    let midge = start(&folder, &format!("{OPEN}bind_interface lo\n"));
+    midge.client(V311, "ann");
+    let path = folder.writes(
+        "none.conf",
+        &format!(
+            "listener {} 127.0.0.1\nbind_interface nosuch0\n",
+            free_port()
+        ),
+    );
+    let (code, _, err) = run(&["-c", path.to_str().unwrap()]);
+    assert_eq!(code, 14);
+    assert!(err.contains("Cannot listen on Port"), "{err}");
+}

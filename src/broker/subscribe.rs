@@ -132,6 +132,7 @@ fn subscribe_one(
         return;
     }
     log::debug!(
+        target: "subscribe",
         "{} {} {text}",
         session.client_identifier(),
         options.qos.bits()
@@ -259,7 +260,7 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
     };
     if let Some(session) = state.sessions.get_mut(id) {
         session.subscriptions.remove(node);
-        log::debug!("{} {}", session.client_identifier(), filter.whole());
+        log::debug!(target: "unsubscribe", "{} {}", session.client_identifier(), filter.whole());
     }
     replay::cancel(node, id, state);
     true
