@@ -153,3 +153,13 @@ fn a_pubrec_before_its_publish_is_sent_again_is_not_forgotten() {
     t.sends(ann, pubcomp(3));
     t.silence();
 }
+
+/// Found by fuzzing: the answer was DISCONNECT with 0x84, which DISCONNECT does not have.
+#[test]
+fn a_second_connect_is_a_protocol_error_whatever_it_says() {
+    let mut t = Table::new();
+    let ann = t.client(V5, "ann");
+    t.sends_bytes(ann, &[0x10, 7, 0, 4, b'M', b'Q', b'T', b'T', 9]);
+    let sentence = "a second CONNECT on one connection";
+    t.cut_off(ann, ReasonCode::ProtocolError, sentence); // [MQTT5-3.1.0-2]
+}

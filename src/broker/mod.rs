@@ -360,6 +360,10 @@ impl Broker {
         let Some(client) = state.clients.get_mut(from.conn) else {
             return Ok(());
         };
+        // Whatever is in it [MQTT-3.1.0-2] [MQTT5-3.1.0-2]; with flags it is not even one.
+        if frame.header.packet_type == PacketType::Connect && frame.header.flags == 0 {
+            return Err(Cause::SecondConnect);
+        }
         let server = |packet| Err(Cause::ServerPacket(packet));
         match Packet::decode(frame, client.version).map_err(Cause::Decode)? {
             Packet::Publish(packet) => publish::publish(from, &packet, state, now),
@@ -377,7 +381,7 @@ impl Broker {
             Packet::Disconnect(packet) => disconnect::disconnect(from, &packet, state),
             // No method is built in, so no exchange can be under way [MQTT5-4.12.0-6].
             Packet::Auth(_) => Err(Cause::UnexpectedAuth),
-            Packet::Connect(_) => Err(Cause::SecondConnect), // [MQTT-3.1.0-2] [MQTT5-3.1.0-2]
+            Packet::Connect(_) => Err(Cause::SecondConnect),
             Packet::ConnAck(_) => server(PacketType::ConnAck),
             Packet::SubAck(_) => server(PacketType::SubAck),
             Packet::UnsubAck(_) => server(PacketType::UnsubAck),
