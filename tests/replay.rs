@@ -478,3 +478,27 @@ fn a_replay_at_qos_0_does_not_wait_for_the_window() {
         t.silence();
     }
 }
+
+/// `Choice:` what has not been sent yet goes out under the subscription as it is now.
+#[test]
+fn retained_messages_still_owed_are_sent_under_the_newer_terms() {
+    for version in EVERY {
+        let mut t = Table::with(|config| config.max_inflight_messages = 1);
+        let ann = t.client(version, "ann");
+        t.sends(ann, publish("a/", "hot").retain());
+        t.sends(ann, publish("b", "cold").retain().qos1(1));
+        t.sends(ann, publish("a/", "hot").retain().qos1(2));
+        t.ignores(ann);
+        let bob = t.client(version, "bob");
+        t.sends(bob, subscribe(1, "b", 1).and("+/", 1));
+        t.gets(bob, suback(1, &[1, 1]));
+        t.gets(bob, publish("b", "cold").retain().qos1(1));
+        t.silence(); // The window is full.
+        t.sends(bob, subscribe(2, "+/", 0));
+        t.gets(bob, suback(2, &[0]));
+        t.silence(); // It is not the turn of this subscription yet.
+        t.sends(bob, puback(1));
+        t.gets(bob, publish("a/", "hot").retain());
+        t.silence();
+    }
+}
