@@ -71,6 +71,29 @@ pub const COPY_BELOW: usize = 1024;
 /// Bytes of one coalesced chunk in a write queue, so that none grows without end.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of an emptied write buffer at most that is kept for the next queue that fills.
+pub const SPARE_BUFFER_BYTES: usize = 4 << 10;
+
+/// Bytes of all such buffers: enough for a thousand receivers of a short message.
+pub const SPARE_BUFFERS_BYTES: usize = 64 << 10;
+
+/// Empty windows kept for the next sessions that a QoS 1 or 2 message is sent to.
+pub const SPARE_FLIGHTS: usize = 16;
+
+/// Places in a window beyond which it is not kept while it is empty.
+pub const SPARE_FLIGHTS_PLACES: usize = 8;
+
+/// Topics whose filters are remembered, so that the next message on them finds its receivers
+/// without asking the tree; a power of two.
+pub const ROUTES: usize = 256;
+
+/// Bytes of a topic, and filters that match it, beyond which they are not remembered. With
+/// [`ROUTES`] this bounds what is remembered to 150 KiB.
+pub const ROUTE_TOPIC_BYTES: usize = 256;
+
+/// See [`ROUTE_TOPIC_BYTES`].
+pub const ROUTE_FILTERS: usize = 32;
+
 /// Chunks handed to the kernel in one vectored write (Linux takes 1024; a stack array here).
 pub const WRITE_VECTORS_MAX: usize = 64;
 

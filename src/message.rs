@@ -122,6 +122,8 @@ impl Message {
             expires_at: self.expires_at,
             publisher: self.publisher.as_ref(),
             message: Some(Rc::clone(self)),
+            came: None,
+            wire: None,
         }
     }
 }
@@ -147,6 +149,56 @@ pub struct Publication<'a> {
     pub publisher: Option<&'a Rc<Identity>>,
     /// The kept form, once there is one.
     pub message: Option<Rc<Message>>,
+    /// The packet it came in, if that is what others may get, too.
+    pub came: Option<&'a Wire<'a>>,
+    /// Where its packet is laid out once for all receivers that get the same bytes; `None`: each
+    /// time anew.
+    pub wire: Option<&'a mut WireBuffer>,
+}
+
+/// One PUBLISH as bytes, for all receivers that get the same ones but for the Packet Identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire<'a> {
+    /// The whole packet.
+    pub bytes: &'a [u8],
+    /// Whether it has properties, as in 5.0.
+    pub has_properties: bool,
+    /// Where its Packet Identifier stands; of no meaning at QoS 0.
+    pub packet_identifier_at: usize,
+}
+
+impl Wire<'_> {
+    /// Whether it begins with this byte (packet type and flags), and has properties or has not.
+    pub fn is(&self, first_byte: u8, has_properties: bool) -> bool {
+        self.bytes.first() == Some(&first_byte) && self.has_properties == has_properties
+    }
+}
+
+/// Room for one [`Wire`], to be used again.
+#[derive(Debug, Default)]
+pub struct WireBuffer {
+    /// Empty: there is none in it.
+    pub bytes: Vec<u8>,
+    /// As in [`Wire`].
+    pub has_properties: bool,
+    /// As in [`Wire`].
+    pub packet_identifier_at: usize,
+}
+
+impl WireBuffer {
+    /// What is in it.
+    pub fn wire(&self) -> Wire<'_> {
+        Wire {
+            bytes: &self.bytes,
+            has_properties: self.has_properties,
+            packet_identifier_at: self.packet_identifier_at,
+        }
+    }
+
+    /// Forgets what is in it.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
 }
 
 impl Publication<'_> {

@@ -7,7 +7,8 @@
 //!   more:  Shared(message, 23..100023)  Bytes([...])  Shared(...)
 //! ```
 //!
-//! Most queues live and die as `front` alone. An empty queue owns no memory.
+//! Most queues live and die as `front` alone. An empty queue owns no memory once its buffer has gone
+//! back to the [`SpareBuffers`], from where the next one that fills takes it.
 
 use crate::limits;
 use crate::message::Message;
@@ -47,6 +48,35 @@ pub struct WriteQueue {
     bytes: usize,
 }
 
+/// Buffers that write queues have emptied, for those that fill next: a message that is passed on at
+/// once asks for no memory.
+#[derive(Debug, Default)]
+pub struct SpareBuffers {
+    buffers: Vec<Vec<u8>>,
+    /// What they could hold, together.
+    bytes: usize,
+}
+
+impl SpareBuffers {
+    /// The buffer given back last, empty; a new one if there is none.
+    fn lend(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// Keeps the buffer of an empty queue, unless it is a large one or there are enough.
+    pub fn give_back(&mut self, queue: &mut WriteQueue) {
+        let buffer = queue.take_buffer();
+        let bytes = buffer.capacity();
+        let is_small = bytes > 0 && bytes <= limits::SPARE_BUFFER_BYTES;
+        if is_small && self.bytes + bytes <= limits::SPARE_BUFFERS_BYTES {
+            self.bytes += bytes;
+            self.buffers.push(buffer);
+        }
+    }
+}
+
 /// What waits behind `front`.
 #[derive(Debug, Default)]
 struct More {
@@ -71,14 +101,13 @@ impl WriteQueue {
         self.bytes == 0
     }
 
-    /// Makes room for `bytes` own bytes in one piece, for whoever knows how many come.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.tail().reserve(bytes);
-    }
-
     /// Appends what `encode` appends to the vector it is given. It must not touch what is there.
     /// Returns how many bytes that was.
-    pub fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+    #[inline]
+    pub fn write(&mut self, spare: &mut SpareBuffers, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+        if self.bytes == 0 && self.front.capacity() == 0 {
+            self.front = spare.lend();
+        }
         let tail = self.tail();
         let before = tail.len();
         encode(tail);
@@ -107,11 +136,17 @@ impl WriteQueue {
     }
 
     /// The vector that own bytes are appended to now.
+    #[inline]
     fn tail(&mut self) -> &mut Vec<u8> {
-        let Self { front, more, .. } = self;
-        if more.is_none() && front.len() < limits::CHUNK_BYTES_MAX {
-            return front;
+        match self.more.is_none() && self.front.len() < limits::CHUNK_BYTES_MAX {
+            true => &mut self.front,
+            false => self.tail_behind(),
         }
+    }
+
+    #[cold]
+    fn tail_behind(&mut self) -> &mut Vec<u8> {
+        let Self { front, more, .. } = self;
         let More { chunks, .. } = &mut **more.get_or_insert_default();
         let full = match chunks.back() {
             Some(Chunk::Bytes(bytes)) => bytes.len() >= limits::CHUNK_BYTES_MAX,
@@ -154,13 +189,18 @@ impl WriteQueue {
     }
 
     /// Forgets the `count` oldest bytes: the socket has taken them.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.bytes);
         self.bytes = self.bytes.saturating_sub(count);
-        if self.bytes == 0 {
-            *self = Self::default();
-            return;
+        match self.bytes {
+            0 => self.clear(),
+            _ => self.advance(count),
         }
+    }
+
+    /// Drops the `count` oldest bytes, which are not all there are.
+    fn advance(&mut self, count: usize) {
         let mut left = count;
         let in_front = left.min(self.front.len() - self.written);
         self.written += in_front;
@@ -201,9 +241,22 @@ impl WriteQueue {
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything, but for a buffer of its own.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.front.clear();
+        self.written = 0;
+        self.bytes = 0;
+        if self.more.is_some() {
+            self.more = None;
+        }
+    }
+
+    /// The buffer of an empty queue, which owns nothing then; of any other, none.
+    fn take_buffer(&mut self) -> Vec<u8> {
+        match self.bytes {
+            0 => std::mem::take(&mut self.front),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -223,6 +276,8 @@ mod tests {
             expires_at: Mono::NEVER,
             publisher: None,
             message: None,
+            came: None,
+            wire: None,
         }
         .message()
     }
@@ -241,12 +296,12 @@ mod tests {
         let shared = message(b"PAYLOAD");
         let expected = b"headPAYLOADmidPAYLOADtail";
         for step in 1..=expected.len() {
-            let mut queue = WriteQueue::default();
-            queue.write(|out| out.extend_from_slice(b"head"));
+            let (mut queue, mut spare) = (WriteQueue::default(), SpareBuffers::default());
+            queue.write(&mut spare, |out| out.extend_from_slice(b"head"));
             queue.share(&shared, 1);
-            queue.write(|out| out.extend_from_slice(b"mid"));
+            queue.write(&mut spare, |out| out.extend_from_slice(b"mid"));
             queue.share(&shared, 1);
-            queue.write(|out| out.extend_from_slice(b"tail"));
+            queue.write(&mut spare, |out| out.extend_from_slice(b"tail"));
             let mut seen = Vec::new();
             while !queue.is_empty() {
                 let waiting = read_all(&queue);
@@ -258,6 +313,7 @@ mod tests {
                 queue.consume(count);
             }
             assert_eq!(seen, expected, "in steps of {step}");
+            spare.give_back(&mut queue);
             assert!(queue.more.is_none() && queue.front.capacity() == 0);
         }
         assert_eq!(Rc::strong_count(&shared), 1);
@@ -265,14 +321,47 @@ mod tests {
 
     #[test]
     fn one_chunk_does_not_grow_without_end() {
-        let mut queue = WriteQueue::default();
+        let (mut queue, mut spare) = (WriteQueue::default(), SpareBuffers::default());
         for _ in 0..3 * limits::CHUNK_BYTES_MAX / 100 {
-            queue.write(|out| out.extend_from_slice(&[7; 100]));
+            queue.write(&mut spare, |out| out.extend_from_slice(&[7; 100]));
         }
         assert!(queue.front.len() <= limits::CHUNK_BYTES_MAX + 100);
         let bytes = queue.bytes();
         assert_eq!(read_all(&queue).len(), bytes);
         queue.consume(bytes);
         assert!(queue.is_empty());
+        // A buffer that has grown so far is not kept.
+        spare.give_back(&mut queue);
+        assert_eq!((spare.bytes, queue.front.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn emptied_buffers_are_lent_to_the_next_that_fill() {
+        let (mut queue, mut spare) = (WriteQueue::default(), SpareBuffers::default());
+        queue.write(&mut spare, |out| out.extend_from_slice(b"hello"));
+        let at = queue.front.as_ptr();
+        spare.give_back(&mut queue);
+        assert_eq!(
+            queue.bytes(),
+            5,
+            "a queue that is not empty keeps its buffer"
+        );
+        queue.consume(5);
+        spare.give_back(&mut queue);
+        assert_eq!(queue.front.capacity(), 0);
+        let mut other = WriteQueue::default();
+        other.write(&mut spare, |out| out.extend_from_slice(b"there"));
+        assert_eq!(
+            (other.front.as_ptr(), other.single()),
+            (at, Some(&b"there"[..]))
+        );
+        for _ in 0..2 * limits::SPARE_BUFFERS_BYTES / limits::SPARE_BUFFER_BYTES {
+            let mut queue = WriteQueue {
+                front: Vec::with_capacity(limits::SPARE_BUFFER_BYTES),
+                ..WriteQueue::default()
+            };
+            spare.give_back(&mut queue);
+        }
+        assert!(spare.bytes <= limits::SPARE_BUFFERS_BYTES && spare.bytes > 0);
     }
 }

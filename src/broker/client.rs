@@ -5,7 +5,7 @@ use super::key::{ConnId, SessionId};
 use super::stats::Stats;
 use crate::codec::dialect::ProtocolVersion;
 use crate::limits;
-use crate::message::QoS;
+use crate::message::{QoS, Wire};
 use crate::time::Mono;
 use crate::write_queue::WriteQueue;
 use std::fmt;
@@ -148,6 +148,17 @@ impl Client {
         }
     }
 
+    /// Whether a PUBLISH at QoS 0 can be sent to it as it came from somebody else: it speaks the
+    /// same version, has no names of its own for topics, and keeps up.
+    #[inline]
+    pub fn takes_as_it_is(&self, wire: &Wire<'_>) -> bool {
+        self.version.has_properties() == wire.has_properties
+            && !self.is_mapped
+            && self.topic_alias_maximum == 0
+            && wire.bytes.len() <= self.maximum_packet_size as usize
+            && self.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX
+    }
+
     /// Its session, once it has one.
     pub fn session(&self) -> Option<SessionId> {
         match self.stage {
@@ -261,5 +272,5 @@ pub fn send(
         effects.dirty.push(conn);
     }
     stats.messages_sent += 1;
-    stats.bytes_sent += client.output.write(encode) as u64;
+    stats.bytes_sent += client.output.write(&mut effects.spare, encode) as u64;
 }

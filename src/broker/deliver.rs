@@ -1,25 +1,24 @@
-//! One message to one session: sent now, put in flight, queued, or dropped and counted. The bytes
-//! of an outgoing PUBLISH are laid out here and nowhere else.
+//! One message to one session: sent now, put in flight, queued, or dropped and counted.
 
 use super::client::{self, Client, Clients};
 use super::effects::Effects;
-use super::inflight::{Awaits, Delivery, SubscriptionIdentifiers};
+use super::inflight::{Awaits, Delivery, SpareFlights, SubscriptionIdentifiers};
 use super::key::{ConnId, GroupId, SessionId};
+use super::layout::{Alias, Head, Layout, lay_out};
 use super::session::{Session, Sessions};
 use super::state::State;
 use super::stats::Stats;
-use super::subscriptions::Reach;
+use super::subscriptions::{Reach, Subscription, Subscriptions};
 use super::topic_map::TopicMap;
-use crate::bytes::{put_binary, put_u16, put_variable, variable_bytes};
 use crate::codec::ack::{Ack, AckKind};
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
 use crate::config::Config;
 use crate::limits;
-use crate::message::{PacketIdentifier, Publication, QoS};
+use crate::message::{PacketIdentifier, Publication, QoS, Wire};
 use crate::policy::Policy;
 use crate::time::Now;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 /// For whom a message is, and on which terms.
 #[derive(Debug)]
@@ -51,12 +50,13 @@ impl Receiver {
 /// The tables a delivery touches.
 #[derive(Debug)]
 pub struct Tables<'s> {
-    sessions: &'s mut Sessions,
-    clients: &'s mut Clients,
-    effects: &'s mut Effects,
-    stats: &'s mut Stats,
-    config: &'s Config,
-    policy: &'s Policy,
+    pub(super) sessions: &'s mut Sessions,
+    pub(super) clients: &'s mut Clients,
+    pub(super) effects: &'s mut Effects,
+    pub(super) stats: &'s mut Stats,
+    pub(super) spare_flights: &'s mut SpareFlights,
+    pub(super) config: &'s Config,
+    pub(super) policy: &'s Policy,
 }
 
 /// A session that is connected, and all that sending to it touches.
@@ -67,6 +67,7 @@ pub struct Line<'s> {
     conn: ConnId,
     effects: &'s mut Effects,
     stats: &'s mut Stats,
+    spare_flights: &'s mut SpareFlights,
     config: &'s Config,
     policy: &'s Policy,
 }
@@ -74,14 +75,21 @@ pub struct Line<'s> {
 impl State {
     /// The tables a delivery touches.
     pub fn tables(&mut self) -> Tables<'_> {
-        Tables {
+        self.subscriptions_and_tables().1
+    }
+
+    /// The tables a delivery touches, with the subscriptions that it is for.
+    pub fn subscriptions_and_tables(&mut self) -> (&Subscriptions, Tables<'_>) {
+        let tables = Tables {
             sessions: &mut self.sessions,
             clients: &mut self.clients,
             effects: &mut self.effects,
             stats: &mut self.stats,
+            spare_flights: &mut self.spare_flights,
             config: &self.config,
             policy: &self.policy,
-        }
+        };
+        (&self.subscriptions, tables)
     }
 
     /// The line to a session; `None` while it is absent.
@@ -97,6 +105,7 @@ impl State {
             conn,
             effects,
             stats,
+            spare_flights: &mut self.spare_flights,
             config,
             policy,
         })
@@ -104,7 +113,31 @@ impl State {
 }
 
 impl Tables<'_> {
+    /// Delivers `publication` to the session of a subscription that matches.
+    #[inline]
+    pub fn deliver_match(
+        &mut self,
+        publication: &mut Publication<'_>,
+        subscription: &Subscription,
+        now: Now,
+    ) {
+        let terms = subscription.terms;
+        if !is_wanted(subscription, publication, self.sessions) {
+            return;
+        }
+        let receiver = Receiver {
+            session: subscription.session,
+            qos: outgoing_qos(terms.qos(), publication.qos, self.config),
+            // [MQTT-3.3.1-9] [MQTT5-3.3.1-12]
+            retain: publication.retain && terms.retain_as_published(),
+            identifiers: subscription.identifier.map(NonZeroU32::get).into(),
+            group: None,
+        };
+        self.deliver(publication, receiver, now);
+    }
+
     /// Delivers `publication` to one receiver [MQTT-3.3.5-1] [MQTT5-3.3.4-1].
+    #[inline]
     pub fn deliver(&mut self, publication: &mut Publication<'_>, receiver: Receiver, now: Now) {
         let Some(session) = self.sessions.get_mut(receiver.session) else {
             return;
@@ -130,6 +163,7 @@ impl Tables<'_> {
                     session,
                     self.config,
                     self.stats,
+                    self.spare_flights,
                     now,
                 );
             }
@@ -142,24 +176,39 @@ impl Tables<'_> {
             conn,
             effects,
             stats,
+            spare_flights: self.spare_flights,
             config: self.config,
             policy: self.policy,
         };
         if receiver.qos == QoS::AtMostOnce && !line.must_queue_at_most_once() {
             line.send_at_most_once(publication, &receiver, now);
         } else if receiver.qos != QoS::AtMostOnce && line.has_room() {
-            let delivery = receiver.delivery(publication);
-            line.launch(delivery, now);
+            line.launch_now(publication, receiver, now);
         } else {
             enqueue(
                 receiver.delivery(publication),
                 line.session,
                 self.config,
                 line.stats,
+                line.spare_flights,
                 now,
             );
         }
     }
+}
+
+/// Whether a subscription takes this message: not its client's own, under No Local
+/// [MQTT5-3.8.3-3].
+pub fn is_wanted(
+    subscription: &Subscription,
+    publication: &Publication<'_>,
+    sessions: &Sessions,
+) -> bool {
+    let is_own = || {
+        let session = sessions.get(subscription.session);
+        session.is_some_and(|session| publication.is_from(&session.identity))
+    };
+    !(subscription.terms.no_local() && is_own())
 }
 
 /// What would become of a message of this QoS given to a session.
@@ -211,6 +260,7 @@ fn enqueue(
     session: &mut Session,
     config: &Config,
     stats: &mut Stats,
+    spare_flights: &mut SpareFlights,
     now: Now,
 ) {
     if !queue_has_room(session, config) {
@@ -223,7 +273,7 @@ fn enqueue(
         stats.dropped_queue_full += 1;
         note_dropping(session);
     }
-    session.trim_flights();
+    session.trim_flights(spare_flights);
 }
 
 /// Whether one more message may wait in a session. `Choice:` by bytes it may until
@@ -293,9 +343,31 @@ impl Line<'_> {
         self.send_publish(publication, &head, now);
     }
 
-    /// Sends a QoS 1 or 2 message for the first time; there must be room in the window. A message
-    /// larger than the client takes, or on a topic that it knows nothing of, is dropped as if it had
-    /// been sent [MQTT5-3.1.2-25].
+    /// Sends a QoS 1 or 2 message that has just been published; there must be room in the window.
+    fn launch_now(&mut self, publication: &mut Publication<'_>, receiver: Receiver, now: Now) {
+        let (Some(packet_identifier), Some(topic)) = (
+            self.session.next_packet_identifier(),
+            self.topic_outward(publication.topic),
+        ) else {
+            return;
+        };
+        let head = Head {
+            topic,
+            qos: receiver.qos,
+            dup: false,
+            retain: receiver.retain,
+            packet_identifier: Some(packet_identifier),
+            identifiers: receiver.identifiers.as_slice(),
+        };
+        if self.send_publish(publication, &head, now) {
+            let delivery = receiver.delivery(publication);
+            self.note_flight(packet_identifier, delivery);
+        }
+    }
+
+    /// Sends a QoS 1 or 2 message that has waited for the first time; there must be room in the
+    /// window. A message larger than the client takes, or on a topic that it knows nothing of, is
+    /// dropped as if it had been sent [MQTT5-3.1.2-25].
     pub fn launch(&mut self, delivery: Delivery, now: Now) {
         let Some(packet_identifier) = self.session.next_packet_identifier() else {
             debug_assert!(
@@ -305,9 +377,18 @@ impl Line<'_> {
             return;
         };
         if self.send_delivery(&delivery, Some(packet_identifier), false, now) {
-            let flights = self.session.flights.get_or_insert_default();
-            flights.launch(packet_identifier, delivery);
+            self.note_flight(packet_identifier, delivery);
         }
+    }
+
+    fn note_flight(&mut self, packet_identifier: PacketIdentifier, delivery: Delivery) {
+        let Self {
+            session,
+            spare_flights,
+            ..
+        } = self;
+        let flights = session.flights.get_or_insert_with(|| spare_flights.lend());
+        flights.launch(packet_identifier, delivery);
     }
 
     fn send_delivery(
@@ -405,7 +486,7 @@ impl Line<'_> {
                 self.launch(delivery, now);
             }
         }
-        self.session.trim_flights();
+        self.session.trim_flights(self.spare_flights);
     }
 
     /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP, with `sentence` as Reason String where the client
@@ -426,6 +507,11 @@ impl Line<'_> {
             ..
         } = self;
         let version = client.version;
+        if reason == ReasonCode::Success && !log::log_enabled!(log::Level::Debug) {
+            return client::send(client, *conn, effects, stats, |out| {
+                Ack::encode_success(kind, packet_identifier, out);
+            });
+        }
         let mut properties = Vec::new();
         let may_tell = client.problem_information && version.has_properties();
         if let Some(sentence) = sentence.filter(|_| may_tell) {
@@ -465,6 +551,11 @@ impl Line<'_> {
         head: &Head<'_>,
         now: Now,
     ) -> bool {
+        if self.client.topic_alias_maximum == 0 && head.identifiers.is_empty() {
+            if let Some(is_sent) = self.send_wire(publication, head, now) {
+                return is_sent;
+            }
+        }
         let layout = Layout::fitting(publication, head, self.client, now);
         if layout.packet_bytes > u64::from(self.client.maximum_packet_size) {
             self.stats.dropped_oversize += 1;
@@ -478,12 +569,11 @@ impl Line<'_> {
         let (properties, payload) = (publication.properties, publication.payload);
         let is_short = properties.len() + payload.len() <= limits::COPY_BELOW;
         let has_properties = self.client.version.has_properties();
-        if is_short {
-            // Below 2^28, and in one piece.
-            let bytes = usize::try_from(layout.packet_bytes).unwrap_or_default();
-            self.client.output.reserve(bytes);
-        }
         client::send(self.client, self.conn, self.effects, self.stats, |out| {
+            if is_short {
+                // Below 2^28, and in one piece.
+                out.reserve(usize::try_from(layout.packet_bytes).unwrap_or_default());
+            }
             layout.encode_head(head, out);
             if is_short && has_properties {
                 out.extend_from_slice(properties);
@@ -506,6 +596,62 @@ impl Line<'_> {
         true
     }
 
+    /// Sends a packet that other receivers get, too, but for its Packet Identifier. `None`: not this
+    /// one; `false` as with [`Line::send_publish`].
+    #[inline]
+    fn send_wire(
+        &mut self,
+        publication: &mut Publication<'_>,
+        head: &Head<'_>,
+        now: Now,
+    ) -> Option<bool> {
+        let bytes = publication.properties.len() + publication.payload.len();
+        if bytes > limits::COPY_BELOW || self.client.is_mapped {
+            return None;
+        }
+        let (first_byte, has_properties) =
+            (head.first_byte(), self.client.version.has_properties());
+        if let Some(came) = publication
+            .came
+            .filter(|came| came.is(first_byte, has_properties))
+        {
+            return Some(self.copy_wire(*came, publication, head));
+        }
+        let buffer = publication.wire.take()?;
+        if !buffer.wire().is(first_byte, has_properties) {
+            lay_out(buffer, publication, head, self.client, now);
+        }
+        let is_sent = self.copy_wire(buffer.wire(), publication, head);
+        publication.wire = Some(buffer);
+        Some(is_sent)
+    }
+
+    #[inline]
+    fn copy_wire(
+        &mut self,
+        wire: Wire<'_>,
+        publication: &Publication<'_>,
+        head: &Head<'_>,
+    ) -> bool {
+        if wire.bytes.len() > self.client.maximum_packet_size as usize {
+            self.stats.dropped_oversize += 1;
+            return false;
+        }
+        self.log_publish(publication, head);
+        client::send(self.client, self.conn, self.effects, self.stats, |out| {
+            let at = out.len() + wire.packet_identifier_at;
+            out.extend_from_slice(wire.bytes);
+            if let Some(identifier) = head.packet_identifier {
+                if let Some(place) = out.get_mut(at..at.saturating_add(2)) {
+                    place.copy_from_slice(&identifier.get().to_be_bytes());
+                }
+            }
+        });
+        self.stats.publish_sent += 1;
+        self.stats.publish_bytes_sent += publication.payload.len() as u64;
+        true
+    }
+
     fn log_publish(&self, publication: &Publication<'_>, head: &Head<'_>) {
         log::debug!(
             "Sending PUBLISH to {} (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
@@ -517,153 +663,5 @@ impl Line<'_> {
             head.topic,
             publication.payload.len()
         );
-    }
-}
-
-/// What differs from receiver to receiver in the head of a PUBLISH.
-#[derive(Debug)]
-struct Head<'h> {
-    /// As the client knows it.
-    topic: &'h str,
-    qos: QoS,
-    dup: bool,
-    retain: bool,
-    packet_identifier: Option<PacketIdentifier>,
-    identifiers: &'h [u32],
-}
-
-/// The Topic Alias of one PUBLISH.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alias {
-    /// The topic goes out as it is.
-    None,
-    /// The topic goes out with an alias that is set by it.
-    New(NonZeroU16),
-    /// The alias goes out alone.
-    Known(NonZeroU16),
-}
-
-impl Alias {
-    /// First come, first served, up to the client's Topic Alias Maximum [MQTT5-3.3.2-8].
-    fn of(topic: &str, client: &Client) -> Self {
-        if client.topic_alias_maximum == 0 {
-            return Self::None;
-        }
-        let topics = client
-            .aliases
-            .as_ref()
-            .map_or(&[][..], |aliases| &aliases.outbound);
-        let known = topics.iter().position(|known| **known == *topic);
-        let index = known.unwrap_or(topics.len());
-        let alias = u16::try_from(index + 1).ok().and_then(NonZeroU16::new);
-        match (alias, known) {
-            (Some(alias), Some(_)) => Self::Known(alias),
-            (Some(alias), None) if alias.get() <= client.topic_alias_maximum => Self::New(alias),
-            _ => Self::None,
-        }
-    }
-}
-
-/// The sizes of one PUBLISH, worked out before a byte of it is written. A payload and its
-/// properties are below 2^28 bytes, so that no sum here overflows 64 bits, and none that is
-/// written 32.
-#[derive(Debug)]
-struct Layout {
-    alias: Alias,
-    expiry_s: Option<u32>,
-    has_properties: bool,
-    properties_bytes: u64,
-    remaining_length: u64,
-    packet_bytes: u64,
-}
-
-impl Layout {
-    /// With the Topic Alias there is for the topic, unless that makes the packet too large.
-    fn fitting(publication: &Publication<'_>, head: &Head<'_>, client: &Client, now: Now) -> Self {
-        let alias = Alias::of(head.topic, client);
-        let layout = Self::new(publication, head, alias, client, now);
-        if alias != Alias::None && layout.packet_bytes > u64::from(client.maximum_packet_size) {
-            return Self::new(publication, head, Alias::None, client, now);
-        }
-        layout
-    }
-
-    fn new(
-        publication: &Publication<'_>,
-        head: &Head<'_>,
-        alias: Alias,
-        client: &Client,
-        now: Now,
-    ) -> Self {
-        let has_properties = client.version.has_properties();
-        let identifier_bytes = if head.packet_identifier.is_some() {
-            2
-        } else {
-            0
-        };
-        let mut layout = Self {
-            alias,
-            expiry_s: None,
-            has_properties,
-            properties_bytes: 0,
-            remaining_length: identifier_bytes + publication.payload.len() as u64,
-            packet_bytes: 0,
-        };
-        if has_properties {
-            layout.expiry_s = publication.remaining_s(now.mono);
-            layout.properties_bytes = layout.own_bytes(head) + publication.properties.len() as u64;
-            let bytes = u32::try_from(layout.properties_bytes).unwrap_or(u32::MAX);
-            layout.remaining_length += u64::from(variable_bytes(bytes)) + layout.properties_bytes;
-        }
-        let topic = if matches!(layout.alias, Alias::Known(_)) {
-            ""
-        } else {
-            head.topic
-        };
-        layout.remaining_length += 2 + topic.len() as u64;
-        let remaining = u32::try_from(layout.remaining_length).unwrap_or(u32::MAX);
-        layout.packet_bytes = 1 + u64::from(variable_bytes(remaining)) + layout.remaining_length;
-        layout
-    }
-
-    /// Bytes of the properties that are this receiver's own.
-    fn own_bytes(&self, head: &Head<'_>) -> u64 {
-        let alias = if self.alias == Alias::None { 0 } else { 3 };
-        let expiry = if self.expiry_s.is_some() { 5 } else { 0 };
-        let identifiers = head
-            .identifiers
-            .iter()
-            .map(|id| 1 + u64::from(variable_bytes(*id)));
-        alias + expiry + identifiers.sum::<u64>()
-    }
-
-    fn encode_head(&self, head: &Head<'_>, out: &mut Vec<u8>) {
-        let flags = u8::from(head.dup) << 3 | head.qos.bits() << 1 | u8::from(head.retain);
-        out.push(0x30 | flags);
-        put_variable(
-            out,
-            u32::try_from(self.remaining_length).unwrap_or_default(),
-        );
-        let known = matches!(self.alias, Alias::Known(_));
-        put_binary(out, if known { &[] } else { head.topic.as_bytes() });
-        if let Some(packet_identifier) = head.packet_identifier {
-            put_u16(out, packet_identifier.get());
-        }
-        if !self.has_properties {
-            return;
-        }
-        put_variable(
-            out,
-            u32::try_from(self.properties_bytes).unwrap_or_default(),
-        );
-        if let Some(expiry_s) = self.expiry_s {
-            Property::MessageExpiryInterval(expiry_s).encode(out);
-        }
-        if let Alias::New(alias) | Alias::Known(alias) = self.alias {
-            Property::TopicAlias(alias).encode(out);
-        }
-        for identifier in head.identifiers {
-            Property::SubscriptionIdentifier(*identifier).encode(out);
-        }
     }
 }

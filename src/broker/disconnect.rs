@@ -3,8 +3,9 @@
 
 use super::cause::Cause;
 use super::client::{self, Client, Stage};
+use super::distribute::deliver_shared;
 use super::key::{ConnId, SessionId};
-use super::publish::{self, Sender};
+use super::publish::Sender;
 use super::replay;
 use super::session::{NEVER_EXPIRES, Session, bounded_expiry};
 use super::state::State;
@@ -245,7 +246,7 @@ pub fn end_session(id: SessionId, state: &mut State, now: Now) {
     {
         if let Some(group) = delivery.group {
             let mut publication = delivery.message.publication();
-            publish::deliver_shared(&mut publication, group, state, now);
+            deliver_shared(&mut publication, group, state, now);
         }
     }
     if let Some(message) = session.will {

@@ -1,6 +1,7 @@
 //! What the core asks of the shell. Filled by the core, drained by the shell once a turn.
 
 use super::key::ConnId;
+use crate::write_queue::SpareBuffers;
 
 /// Requests to the shell, in order. The buffers are reused from turn to turn.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub struct Effects {
     pub closes: Vec<ConnId>,
     /// Connections to be read from again, whose bytes that were not used are offered again first.
     pub again: Vec<ConnId>,
+    /// Write buffers that the shell has emptied, for the core to fill again.
+    pub spare: SpareBuffers,
 }
 
 impl Effects {

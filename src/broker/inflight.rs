@@ -11,6 +11,7 @@
 //! [MQTT-4.6.0-1] [MQTT-4.6.0-4] [MQTT5-4.6.0-1] [MQTT5-4.6.0-4]. Nothing here writes to a socket.
 
 use super::key::GroupId;
+use crate::limits;
 use crate::message::{Message, PacketIdentifier, QoS};
 use crate::time::Mono;
 use std::collections::VecDeque;
@@ -124,6 +125,29 @@ pub struct Flights {
     window_bytes: u64,
     /// Bytes of the messages in `queue`.
     queued_bytes: u64,
+}
+
+/// Empty [`Flights`] of sessions that had the last of their messages acknowledged, for those that
+/// get the next: a message that is taken at once asks for no memory but its own.
+#[derive(Debug, Default)]
+pub struct SpareFlights {
+    #[expect(clippy::vec_box, reason = "they move in and out of sessions as boxes")]
+    flights: Vec<Box<Flights>>,
+}
+
+impl SpareFlights {
+    /// Empty flights.
+    pub fn lend(&mut self) -> Box<Flights> {
+        self.flights.pop().unwrap_or_default()
+    }
+
+    /// Takes empty flights back, unless there are enough.
+    pub fn give_back(&mut self, flights: Box<Flights>) {
+        debug_assert!(flights.is_empty());
+        if flights.is_short() && self.flights.len() < limits::SPARE_FLIGHTS {
+            self.flights.push(flights);
+        }
+    }
 }
 
 impl Flights {
@@ -286,9 +310,15 @@ impl Flights {
             self.window_used = self.window_used.saturating_sub(1);
             self.window_bytes = self.window_bytes.saturating_sub(u64::from(flight.bytes));
         }
-        if self.in_flight.is_empty() {
+        // A short one stays: the next flight is likely to follow.
+        if self.in_flight.is_empty() && !self.is_short() {
             self.in_flight = VecDeque::new();
         }
+    }
+
+    /// Whether it is worth keeping while it is empty.
+    fn is_short(&self) -> bool {
+        self.in_flight.capacity() <= limits::SPARE_FLIGHTS_PLACES
     }
 
     /// Drops a flight that cannot be sent on.

@@ -52,6 +52,7 @@ pub fn serve(state: &mut State, now: Now) {
     let frame = Frame {
         header: login.header,
         body: &login.body,
+        bytes: &login.body, // not looked at: a CONNECT is not passed on
     };
     let mut name = "";
     let result = match Packet::decode(&frame, version) {

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //!   the door      mod                 decides which verb a packet is
-//!   the verbs     connect  login  publish  deliver  subscribe  replay  will  disconnect  sys
-//!   the tables    client  session  inflight  subscriptions  retained  timers  notices  stats
+//!   the verbs     connect  login  publish  distribute  relay  deliver  layout  subscribe  replay  will
+//!                 disconnect  sys
+//!   the tables    client  session  inflight  subscriptions  routes  retained  timers  notices  stats
 //!                 topic_map                                                          (state)
 //! ```
 
@@ -14,16 +15,20 @@ pub mod client;
 mod connect;
 mod deliver;
 mod disconnect;
+mod distribute;
 pub mod effects;
 mod inflight;
 pub mod key;
 mod key_set;
+mod layout;
 mod login;
 mod logins;
 mod notices;
 mod publish;
+mod relay;
 mod replay;
 mod retained;
+mod routes;
 mod session;
 mod state;
 pub mod stats;
@@ -39,11 +44,12 @@ use crate::codec::connect::answer_version;
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::frame::{FixedHeader, Frame, PacketType};
 use crate::codec::packet::Packet;
+use crate::codec::publish::RawPublish;
 use crate::config::Config;
 use crate::limits;
 use crate::policy::Lists;
 use crate::time::{Mono, Now};
-use crate::write_queue::WriteQueue;
+use crate::write_queue::{SpareBuffers, WriteQueue};
 use cause::{Cause, Stranger};
 use client::{Clients, Peer, Stage};
 use connect::{Entry, Hashing};
@@ -51,6 +57,7 @@ use disconnect::{close_connection, end_connection, turn_away};
 use effects::Effects;
 use key::{ConnId, SessionId};
 use publish::Sender;
+use routes::Routes;
 use state::State;
 use stats::Stats;
 use std::io;
@@ -72,6 +79,8 @@ pub enum Closed {
 /// The broker. The only door into the core.
 pub struct Broker {
     state: State,
+    /// Beside the state, not in it: a route is looked at while all the rest may change.
+    routes: Routes,
 }
 
 impl Broker {
@@ -80,6 +89,7 @@ impl Broker {
     pub fn new(config: Rc<Config>, seed: u128) -> Self {
         Self {
             state: State::new(config, &Lists::default(), seed),
+            routes: Routes::default(),
         }
     }
 
@@ -88,6 +98,7 @@ impl Broker {
     pub fn with_lists(config: Rc<Config>, lists: &Lists, seed: u128) -> Self {
         Self {
             state: State::new(config, lists, seed),
+            routes: Routes::default(),
         }
     }
 
@@ -127,20 +138,14 @@ impl Broker {
     /// are used now: whole packets only, and all of them once the connection is to end. The shell
     /// keeps the rest and offers it again with more behind it.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> usize {
-        self.greet(conn);
-        let mut rest = bytes;
-        loop {
-            match self.next_packet(conn, rest, now) {
-                Ok(Some(used)) => rest = rest.get(used..).unwrap_or_default(),
-                Ok(None) => break,
-                Err(cause) => {
-                    close_connection(conn, cause, &mut self.state, now);
-                    self.state.stats.bytes_received += bytes.len() as u64;
-                    return bytes.len();
-                }
+        let used = match self.packets(conn, bytes, now) {
+            Ok(used) => used,
+            Err(cause) => {
+                close_connection(conn, cause, &mut self.state, now);
+                bytes.len()
             }
-        }
-        let used = bytes.len() - rest.len();
+        };
+        let rest = bytes.get(used..).unwrap_or_default();
         self.state.stats.bytes_received += used as u64;
         // Choice: a long packet on a slow line breaks the silence before it is whole, as with
         // mosquitto; the specification makes no such exception [MQTT-3.1.2-24] [MQTT5-3.1.2-22].
@@ -199,6 +204,18 @@ impl Broker {
             .clients
             .get_mut(conn)
             .map(|client| &mut client.output)
+    }
+
+    /// The same, and who takes its buffer once nothing waits any more.
+    pub fn output_and_spare(
+        &mut self,
+        conn: ConnId,
+    ) -> Option<(&mut WriteQueue, &mut SpareBuffers)> {
+        let State {
+            clients, effects, ..
+        } = &mut self.state;
+        let client = clients.get_mut(conn)?;
+        Some((&mut client.output, &mut effects.spare))
     }
 
     /// What the shell is asked to do, to be drained by it once a turn.
@@ -285,24 +302,34 @@ impl Broker {
         }
     }
 
-    /// Handles the packet at the front of `bytes`, if it is whole: how many bytes it used.
-    fn next_packet(
-        &mut self,
-        conn: ConnId,
-        bytes: &[u8],
-        now: Now,
-    ) -> Result<Option<usize>, Cause> {
-        let Some(client) = self.state.clients.get(conn) else {
-            return Ok(Some(bytes.len()));
-        };
-        if bytes.is_empty() {
-            return Ok(None);
+    /// Handles the whole packets at the front of `bytes`: how many bytes they are.
+    fn packets(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            match self.next_packets(conn, rest, now)? {
+                0 => break,
+                count => used += count,
+            }
         }
+        Ok(used)
+    }
+
+    /// Handles the packet at the front of `bytes`, or a run of PUBLISH packets there. How many
+    /// bytes were used; 0 if the packet is not whole.
+    fn next_packets(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
+        let Some(client) = self.state.clients.get(conn) else {
+            return Ok(bytes.len());
+        };
         let maximum = self.state.config.packet_bytes_max();
         let (frame, session) = match client.stage {
-            Stage::Closing => return Ok(Some(bytes.len())),
-            Stage::Authenticate => return Ok(None),
+            Stage::Active(session) if is_publish(bytes) => {
+                let (from, version) = (Sender { conn, session }, client.version);
+                return self.publishes(from, version, bytes, now);
+            }
+            Stage::Closing => return Ok(bytes.len()),
+            Stage::Authenticate => return Ok(0),
             Stage::Silent | Stage::AwaitConnect => {
+                self.greet(conn);
                 reject_strangers(bytes)?;
                 (
                     Frame::cut(bytes, maximum.min(limits::CONNECT_BYTES_MAX)),
@@ -312,14 +339,38 @@ impl Broker {
             Stage::Active(session) => (Frame::cut(bytes, bound_of(bytes, maximum)), Some(session)),
         };
         let Some(frame) = frame.map_err(Cause::Decode)? else {
-            return Ok(None);
+            return Ok(0);
         };
         self.state.stats.messages_received += 1;
         match session {
             None => self.first_packet(conn, &frame, now),
             Some(session) => self.packet(Sender { conn, session }, &frame, now)?,
         }
-        Ok(Some(frame.header.packet_bytes() as usize))
+        Ok(frame.bytes.len())
+    }
+
+    /// Handles the PUBLISH packets at the front of `bytes`: how many bytes they are. A run, because
+    /// what one asks of its client the next need not ask again.
+    fn publishes(
+        &mut self,
+        from: Sender,
+        version: ProtocolVersion,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<usize, Cause> {
+        let Self { state, routes } = self;
+        let maximum = state.config.packet_bytes_max();
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| is_publish(rest)) {
+            let Some(frame) = Frame::cut(rest, maximum).map_err(Cause::Decode)? else {
+                break;
+            };
+            state.stats.messages_received += 1;
+            let packet = RawPublish::decode(&frame, version).map_err(Cause::Decode)?;
+            publish::publish(from, &packet, routes, state, now)?;
+            used += frame.bytes.len();
+        }
+        Ok(used)
     }
 
     /// The first packet: a CONNECT, or the end.
@@ -356,7 +407,7 @@ impl Broker {
 
     /// A packet after CONNECT.
     fn packet(&mut self, from: Sender, frame: &Frame<'_>, now: Now) -> Result<(), Cause> {
-        let state = &mut self.state;
+        let Self { state, routes } = self;
         let Some(client) = state.clients.get_mut(from.conn) else {
             return Ok(());
         };
@@ -364,9 +415,13 @@ impl Broker {
         if frame.header.packet_type == PacketType::Connect && frame.header.flags == 0 {
             return Err(Cause::SecondConnect);
         }
+        let ack = Packet::decode_ack(frame, client.version);
+        if let Some(packet) = ack.map_err(Cause::Decode)? {
+            return publish::acknowledge(from, &packet, state, now);
+        }
         let server = |packet| Err(Cause::ServerPacket(packet));
         match Packet::decode(frame, client.version).map_err(Cause::Decode)? {
-            Packet::Publish(packet) => publish::publish(from, &packet, state, now),
+            Packet::Publish(packet) => publish::publish(from, &packet.into(), routes, state, now),
             Packet::Ack(packet) => publish::acknowledge(from, &packet, state, now),
             Packet::Subscribe(packet) => subscribe::subscribe(from, &packet, state),
             Packet::Unsubscribe(packet) => subscribe::unsubscribe(from, &packet, state),
@@ -479,6 +534,12 @@ fn reject_strangers(bytes: &[u8]) -> Result<(), Cause> {
         _ => Stranger::Mqtt(packet_type), // [MQTT-3.1.0-1] [MQTT5-3.1.0-1]
     };
     Err(Cause::NotConnect(stranger))
+}
+
+/// Whether a PUBLISH stands at the front of `bytes`.
+fn is_publish(bytes: &[u8]) -> bool {
+    let first = bytes.first();
+    first.is_some_and(|first| PacketType::from_first_byte(*first) == PacketType::Publish)
 }
 
 /// Bytes still to come of the packet at the front of `bytes`; 0 if it does not say yet.

@@ -1,23 +1,25 @@
-//! PUBLISH from a client [MQTT §3.3] [MQTT5 §3.3], the acknowledgements in both directions, and the
-//! one path by which every message, whoever published it, reaches its receivers.
+//! PUBLISH from a client [MQTT §3.3] [MQTT5 §3.3], and the acknowledgements in both directions. Where
+//! a message goes once it is accepted is said in `distribute.rs`.
 
 use super::cause::Cause;
-use super::client::TopicAliases;
-use super::deliver::{self, Receiver};
-use super::inflight::{Acked, Awaits, SubscriptionIdentifiers};
-use super::key::{ConnId, GroupId, SessionId};
-use super::session::Session;
-use super::state::State;
-use super::subscriptions::{Match, Reach, Subscription};
-use super::timers::TimerKey;
+use super::client::{Client, TopicAliases};
+use super::distribute::distribute;
+use super::inflight::{Acked, Awaits};
+use super::key::{ConnId, SessionId};
+use super::routes::{Route, Routes};
+use super::state::{Scratch, State};
+use super::topic_map::TopicMap;
 use crate::codec::ack::{Ack, AckKind};
+use crate::codec::error::Malformed;
 use crate::codec::property::{Properties, Property};
-use crate::codec::publish::Publish;
+use crate::codec::publish::RawPublish;
 use crate::codec::reason::ReasonCode;
+use crate::codec::utf8;
+use crate::config::Config;
 use crate::message::{Identity, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::rc::Rc;
 
 /// Who sent a packet, both sides of it.
@@ -35,75 +37,134 @@ pub struct Sender {
 /// Why the connection must end.
 pub fn publish(
     from: Sender,
-    packet: &Publish<'_>,
+    packet: &RawPublish<'_>,
+    routes: &mut Routes,
     state: &mut State,
     now: Now,
 ) -> Result<(), Cause> {
     state.stats.publish_received += 1;
     state.stats.publish_bytes_received += packet.payload.len() as u64;
-    let Some(client) = state.clients.get(from.conn) else {
-        return Ok(());
+    let route = find_route(from, packet, routes, state)?;
+    publish_to(from, route, packet, state, now)
+}
+
+/// Where a message goes, if its client may ask for what it asks for.
+#[inline]
+fn find_route<'r>(
+    from: Sender,
+    packet: &RawPublish<'_>,
+    routes: &'r mut Routes,
+    state: &mut State,
+) -> Result<&'r Route, Cause> {
+    let State {
+        clients,
+        config,
+        subscriptions,
+        ..
+    } = state;
+    let Some(client) = clients.get_mut(from.conn) else {
+        return Err(Cause::ClosedByClient); // not reached: it has just sent this
     };
-    let is_mapped = client.is_mapped;
     if packet.qos > client.max_qos {
         return Err(Cause::QoSNotSupported(packet.qos)); // [MQTT5-3.2.2-11]
     }
-    if packet.retain && !state.config.retain_available {
+    if packet.retain && !config.retain_available {
         return Err(Cause::RetainNotSupported); // [MQTT5-3.2.2-14]
     }
-    if packet
-        .properties
-        .subscription_identifiers()
-        .next()
-        .is_some()
-    {
+    let (is_mapped, listener) = (client.is_mapped, client.peer.listener());
+    let topic = match packet.properties.is_empty() {
+        true => packet.topic,
+        false => topic_by_properties(packet, client, config)?,
+    };
+    if topic.is_empty() {
+        return Err(Cause::NoTopic);
+    }
+    if is_mapped {
+        let topic = utf8::check(topic).map_err(malformed)?;
+        let mapped = TopicMap::at(listener, config).inward(topic);
+        let mapped = mapped.ok_or(Cause::TopicTooLong)?;
+        return routes.find(mapped.as_bytes(), subscriptions, check_name);
+    }
+    routes.find(topic, subscriptions, check_name)
+}
+
+/// The Topic Name in `topic`, if it is one [MQTT-3.3.2-2] [MQTT5-3.3.2-2].
+fn check_name(topic: &[u8]) -> Result<TopicName<'_>, Cause> {
+    let text = utf8::check(topic).map_err(malformed)?;
+    TopicName::new(text).map_err(Cause::TopicName)
+}
+
+fn malformed(error: Malformed) -> Cause {
+    Cause::Decode(error.into())
+}
+
+/// The topic of a message with properties: its own, or that of its Topic Alias.
+fn topic_by_properties<'t>(
+    packet: &RawPublish<'t>,
+    client: &'t mut Client,
+    config: &Config,
+) -> Result<&'t [u8], Cause> {
+    let mut identifiers = packet.properties.subscription_identifiers();
+    if identifiers.next().is_some() {
         return Err(Cause::SubscriptionIdentifier); // [MQTT5-3.3.4-6]
     }
-    let aliased = resolve_alias(from, packet, state)?;
-    let topic = aliased.as_deref().unwrap_or(packet.topic);
-    if is_mapped {
-        return publish_mapped(from, topic, packet, state, now);
+    match packet.properties.topic_alias() {
+        None => Ok(packet.topic),
+        Some(alias) => resolve_alias(alias, packet.topic, client, config),
     }
-    publish_to(from, topic, packet, state, now)
 }
 
-/// Publishes on `topic`, by the name its client knows it by.
-#[cold]
-fn publish_mapped(
-    from: Sender,
-    topic: &str,
-    packet: &Publish<'_>,
-    state: &mut State,
-    now: Now,
-) -> Result<(), Cause> {
-    let topic = state.topic_map(from.conn).inward(topic);
-    let topic = topic.ok_or(Cause::TopicTooLong)?;
-    publish_to(from, &topic, packet, state, now)
+/// The topic that a Topic Alias stands for, if the packet leaves it to one; and a new alias is
+/// noted [MQTT5 §3.3.2.3.4].
+fn resolve_alias<'t>(
+    alias: NonZeroU16,
+    topic: &'t [u8],
+    client: &'t mut Client,
+    config: &Config,
+) -> Result<&'t [u8], Cause> {
+    let listener = config.listeners.get(client.peer.listener());
+    let maximum = listener.map_or(0, |listener| listener.max_topic_alias);
+    let alias = alias.get();
+    if alias > maximum {
+        return Err(Cause::TopicAliasTooHigh { alias, maximum }); // [MQTT5-3.3.2-9]
+    }
+    let index = usize::from(alias - 1);
+    let TopicAliases { inbound, .. } = &mut **client.aliases.get_or_insert_default();
+    if topic.is_empty() {
+        let known = inbound.get(index).and_then(Option::as_deref);
+        return known
+            .map(str::as_bytes)
+            .ok_or(Cause::TopicAliasUnknown(alias));
+    }
+    // A topic that is none must not be noted; the connection ends over it anyway.
+    let text = utf8::check(topic).map_err(malformed)?;
+    let name = TopicName::new(text).map_err(Cause::TopicName)?;
+    if index >= inbound.len() {
+        inbound.resize(index + 1, None);
+    }
+    if let Some(slot) = inbound.get_mut(index) {
+        *slot = Some(name.as_str().into());
+    }
+    Ok(topic)
 }
 
-/// Publishes on `topic`, by the name the broker knows it by.
-#[inline(always)]
 fn publish_to(
     from: Sender,
-    topic: &str,
-    packet: &Publish<'_>,
+    route: &Route,
+    packet: &RawPublish<'_>,
     state: &mut State,
     now: Now,
 ) -> Result<(), Cause> {
-    let name = TopicName::new(topic).map_err(Cause::TopicName)?; // [MQTT-3.3.2-2] [MQTT5-3.3.2-2]
-    match packet.packet_identifier {
-        None => {
-            accept(from, &name, packet, state, now);
-        }
-        Some(packet_identifier) if packet.qos == QoS::ExactlyOnce => {
-            publish_exactly_once(from, packet_identifier, &name, packet, state, now)?;
-        }
-        Some(packet_identifier) => {
-            let (reason, sentence) = accept(from, &name, packet, state, now);
-            if let Some(mut line) = state.line(from.session) {
-                line.send_ack(AckKind::PubAck, packet_identifier, reason, sentence);
-            }
-        }
+    let Some(packet_identifier) = packet.packet_identifier else {
+        accept(from, route, packet, state, now);
+        return Ok(());
+    };
+    if packet.qos == QoS::ExactlyOnce {
+        return publish_exactly_once(from, packet_identifier, route, packet, state, now);
+    }
+    let (reason, sentence) = accept(from, route, packet, state, now);
+    if let Some(mut line) = state.line(from.session) {
+        line.send_ack(AckKind::PubAck, packet_identifier, reason, sentence);
     }
     Ok(())
 }
@@ -114,8 +175,8 @@ fn publish_to(
 fn publish_exactly_once(
     from: Sender,
     packet_identifier: PacketIdentifier,
-    name: &TopicName<'_>,
-    packet: &Publish<'_>,
+    route: &Route,
+    packet: &RawPublish<'_>,
     state: &mut State,
     now: Now,
 ) -> Result<(), Cause> {
@@ -135,7 +196,7 @@ fn publish_exactly_once(
             maximum.map_or(0, NonZeroU16::get),
         ));
     } else {
-        accept(from, name, packet, state, now)
+        accept(from, route, packet, state, now)
     };
     let session = state.sessions.get_mut(from.session);
     if let Some(session) = session.filter(|_| !reason.is_failure()) {
@@ -162,8 +223,8 @@ fn receive_maximum(state: &State, conn: ConnId) -> Option<NonZeroU16> {
 /// acknowledgement is to say.
 fn accept(
     from: Sender,
-    name: &TopicName<'_>,
-    packet: &Publish<'_>,
+    route: &Route,
+    packet: &RawPublish<'_>,
     state: &mut State,
     now: Now,
 ) -> (ReasonCode, Option<&'static str>) {
@@ -171,31 +232,43 @@ fn accept(
         return (ReasonCode::UnspecifiedError, None);
     };
     let identity = Rc::clone(&session.identity);
-    log_publish(&identity, name, packet);
-    if !state.policy.may_publish(&identity, name) {
-        return deny(&identity, name);
+    let name = route.name();
+    log_publish(&identity, &name, packet);
+    if !state.policy.may_publish(&identity, &name) {
+        return deny(&identity, &name);
     }
     let payload_bytes_max = usize::try_from(state.config.message_size_limit).unwrap_or(usize::MAX);
     if payload_bytes_max != 0 && packet.payload.len() > payload_bytes_max {
         return refuse_size(&identity, state);
     }
-    let mut scratch = std::mem::take(&mut state.properties);
-    scratch.clear();
-    let expiry_s = packet.properties.message_expiry_interval();
+    let mut scratch = state.scratch.take().unwrap_or_default();
+    let Scratch { properties, wire } = &mut *scratch;
+    let (lasting, expiry_s) = match packet.properties.is_empty() {
+        true => (&[][..], None),
+        false => (
+            lasting_properties(packet.properties, properties),
+            packet.properties.message_expiry_interval(),
+        ),
+    };
+    let is_whole = lasting.len() == packet.properties.as_bytes().len();
+    let is_same = is_whole && packet.topic.len() == name.as_str().len();
     let mut publication = Publication {
         topic: name.as_str(),
-        properties: lasting_properties(packet.properties, &mut scratch),
+        properties: lasting,
         payload: packet.payload,
         qos: packet.qos,
         retain: packet.retain,
         expires_at: expires_at(expiry_s, now),
         publisher: Some(&identity),
         message: None,
+        came: packet.sent_as.as_ref().filter(|_| is_same),
+        wire: Some(wire),
     };
-    let is_matched = route(name, &mut publication, state, now);
+    distribute(route, &mut publication, state, now);
     drop(publication);
-    state.properties = scratch;
-    match is_matched {
+    scratch.wire.clear();
+    state.scratch = Some(scratch);
+    match route.is_matched() {
         true => (ReasonCode::Success, None),
         false => (ReasonCode::NoMatchingSubscribers, None),
     }
@@ -227,7 +300,7 @@ fn refuse_size(identity: &Identity, state: &mut State) -> (ReasonCode, Option<&'
     )
 }
 
-fn log_publish(identity: &Identity, name: &TopicName<'_>, packet: &Publish<'_>) {
+fn log_publish(identity: &Identity, name: &TopicName<'_>, packet: &RawPublish<'_>) {
     log::debug!(
         "Received PUBLISH from {} (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
         identity.client_identifier,
@@ -261,208 +334,13 @@ pub fn lasting_properties<'a>(properties: Properties<'a>, scratch: &'a mut Vec<u
     if !properties.iter().any(|property| is_hop(&property)) {
         return properties.as_bytes();
     }
+    scratch.clear();
     for (property, raw) in properties.iter_raw() {
         if !is_hop(&property) {
             scratch.extend_from_slice(raw);
         }
     }
     scratch
-}
-
-/// The topic that a Topic Alias stands for, if the packet leaves it to one; and a new alias is
-/// noted [MQTT5 §3.3.2.3.4].
-fn resolve_alias(
-    from: Sender,
-    packet: &Publish<'_>,
-    state: &mut State,
-) -> Result<Option<Box<str>>, Cause> {
-    let Some(alias) = packet.properties.topic_alias() else {
-        let is_missing = packet.topic.is_empty();
-        return if is_missing {
-            Err(Cause::NoTopic)
-        } else {
-            Ok(None)
-        };
-    };
-    let maximum = state
-        .listener(from.conn)
-        .map_or(0, |listener| listener.max_topic_alias);
-    if alias.get() > maximum {
-        return Err(Cause::TopicAliasTooHigh {
-            alias: alias.get(),
-            maximum,
-        }); // [MQTT5-3.3.2-9]
-    }
-    let Some(client) = state.clients.get_mut(from.conn) else {
-        return Ok(None);
-    };
-    let index = usize::from(alias.get() - 1);
-    if packet.topic.is_empty() {
-        let known = client
-            .aliases
-            .as_ref()
-            .and_then(|aliases| aliases.inbound.get(index)?.clone());
-        return known.map(Some).ok_or(Cause::TopicAliasUnknown(alias.get()));
-    }
-    // A topic that is none must not be noted; the connection ends over it anyway.
-    if TopicName::new(packet.topic).is_ok() {
-        let TopicAliases { inbound, .. } = &mut **client.aliases.get_or_insert_default();
-        if index >= inbound.len() {
-            inbound.resize(index + 1, None);
-        }
-        if let Some(slot) = inbound.get_mut(index) {
-            *slot = Some(packet.topic.into());
-        }
-    }
-    Ok(None)
-}
-
-/// Every message takes this way: a client's, a Will, the broker's own. Keeps it if it is to be
-/// retained, and delivers it to whoever subscribes. Whether anybody does.
-pub fn route(
-    name: &TopicName<'_>,
-    publication: &mut Publication<'_>,
-    state: &mut State,
-    now: Now,
-) -> bool {
-    if publication.retain {
-        state.retained.retain(publication);
-        let State {
-            retained,
-            timers,
-            config,
-            ..
-        } = state;
-        let sweep_at = retained.sweep_at(config, now.mono);
-        timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
-    }
-    let mut found = std::mem::take(&mut state.found);
-    let mut groups = std::mem::take(&mut state.groups);
-    state.subscriptions.matches(name, &mut found, &mut groups);
-    let is_matched = !found.is_empty() || !groups.is_empty();
-    if !state.config.allow_duplicate_messages {
-        found.sort_unstable_by_key(|found| found.subscription.session);
-    }
-    let mut rest = found.as_slice();
-    while let Some((first, others)) = rest.split_first() {
-        let count = match state.config.allow_duplicate_messages {
-            true => 0,
-            false => overlapping(first, others),
-        };
-        let (same, behind) = others.split_at_checked(count).unwrap_or((&[], others));
-        deliver_match(publication, first, same, state, now);
-        rest = behind;
-    }
-    for group in groups.drain(..) {
-        deliver_shared(publication, group, state, now);
-    }
-    found.clear();
-    state.found = found;
-    state.groups = groups;
-    is_matched
-}
-
-/// How many of `others`, sorted by session, are of the same session as `first`.
-fn overlapping(first: &Match, others: &[Match]) -> usize {
-    let session = first.subscription.session;
-    others
-        .iter()
-        .take_while(|other| other.subscription.session == session)
-        .count()
-}
-
-/// Delivers one copy to the session of `first`, on behalf of `first` and of `same`, other
-/// subscriptions of that session [MQTT-3.3.5-1] [MQTT5-3.3.4-2].
-fn deliver_match(
-    publication: &mut Publication<'_>,
-    first: &Match,
-    same: &[Match],
-    state: &mut State,
-    now: Now,
-) {
-    let Some(session) = state.sessions.get(first.subscription.session) else {
-        return;
-    };
-    let wants = |subscription: &&Subscription| wants(subscription, publication, session);
-    let all = || {
-        std::iter::once(first)
-            .chain(same)
-            .map(|found| &found.subscription)
-            .filter(wants)
-    };
-    let Some(qos) = all().map(|subscription| subscription.terms.qos()).max() else {
-        return;
-    };
-    let keeps_retain = all().any(|subscription| subscription.terms.retain_as_published());
-    let identifiers = match same.is_empty() {
-        true => first.subscription.identifier.map(NonZeroU32::get).into(),
-        false => identifiers_of(all()),
-    };
-    let receiver = Receiver {
-        session: first.subscription.session,
-        qos: deliver::outgoing_qos(qos, publication.qos, &state.config),
-        retain: publication.retain && keeps_retain, // [MQTT-3.3.1-9] [MQTT5-3.3.1-12]
-        identifiers,
-        group: first.group,
-    };
-    state.tables().deliver(publication, receiver, now);
-}
-
-/// Whether a subscription takes this message: not its client's own, under No Local
-/// [MQTT5-3.8.3-3].
-fn wants(subscription: &Subscription, publication: &Publication<'_>, session: &Session) -> bool {
-    !(subscription.terms.no_local() && publication.is_from(&session.identity))
-}
-
-/// The Subscription Identifiers of several overlapping subscriptions [MQTT5-3.3.4-3].
-fn identifiers_of<'s>(
-    subscriptions: impl Iterator<Item = &'s Subscription>,
-) -> SubscriptionIdentifiers {
-    let found = subscriptions.filter_map(|subscription| subscription.identifier);
-    let identifiers: Box<[u32]> = found.map(NonZeroU32::get).collect();
-    match *identifiers {
-        [] => SubscriptionIdentifiers::None,
-        [identifier] => SubscriptionIdentifiers::One(identifier),
-        _ => SubscriptionIdentifiers::Many(identifiers),
-    }
-}
-
-/// Delivers to one member of a group: the next in turn that can take it now; if none can, one that
-/// will take it later, rather one that is connected than one that is away [MQTT5 §4.8.2].
-pub fn deliver_shared(
-    publication: &mut Publication<'_>,
-    group: GroupId,
-    state: &mut State,
-    now: Now,
-) {
-    let State {
-        subscriptions,
-        sessions,
-        clients,
-        config,
-        policy,
-        ..
-    } = state;
-    let published = publication.qos;
-    let topic = publication.topic;
-    let qos_of =
-        |member: &Subscription| deliver::outgoing_qos(member.terms.qos(), published, config);
-    let chosen = subscriptions.choose(group, |member| {
-        let session = sessions.get(member.session);
-        if !session.is_some_and(|session| policy.may_receive(&session.identity, topic)) {
-            return Reach::Lost;
-        }
-        deliver::reach(member.session, qos_of(member), sessions, clients, config)
-    });
-    let Some(subscription) = chosen else { return };
-    let receiver = Receiver {
-        session: subscription.session,
-        qos: qos_of(&subscription),
-        retain: publication.retain && subscription.terms.retain_as_published(),
-        identifiers: subscription.identifier.map(NonZeroU32::get).into(),
-        group: Some(group),
-    };
-    state.tables().deliver(publication, receiver, now);
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP has come.
@@ -523,12 +401,17 @@ pub fn acknowledge(
 
 /// PUBREL: lets go of the Packet Identifier and says PUBCOMP [MQTT-4.3.3-2] [MQTT5-4.3.3-11].
 fn release(from: Sender, packet: &Ack<'_>, state: &mut State) {
-    let Some(session) = state.sessions.get_mut(from.session) else {
+    let State {
+        sessions,
+        spare_flights,
+        ..
+    } = state;
+    let Some(session) = sessions.get_mut(from.session) else {
         return;
     };
     let flights = session.flights.as_deref_mut();
     let was_held = flights.is_some_and(|flights| flights.release(packet.packet_identifier));
-    session.trim_flights();
+    session.trim_flights(spare_flights);
     let (reason, sentence) = match was_held {
         true => (ReasonCode::Success, None),
         false => (

@@ -1,7 +1,7 @@
 //! Sessions: what a client leaves with the broker between connections [MQTT5 §4.1]. An idle one is
 //! as small as it can be; everything it may not need hangs off it.
 
-use super::inflight::Flights;
+use super::inflight::{Flights, SpareFlights};
 use super::key::{ConnId, GroupId, SessionId};
 use super::key_set::KeySet;
 use crate::config::Config;
@@ -158,21 +158,12 @@ impl Session {
     }
 
     /// Gives back what `flights` held if nothing is left in it.
-    pub fn trim_flights(&mut self) {
-        if self
-            .flights
-            .as_ref()
-            .is_some_and(|flights| flights.is_empty())
-        {
-            self.flights = None;
+    pub fn trim_flights(&mut self, spare: &mut SpareFlights) {
+        if let Some(flights) = self.flights.take_if(|flights| flights.is_empty()) {
+            spare.give_back(flights);
         }
-        if self
-            .flights
-            .as_ref()
-            .is_none_or(|flights| flights.queued() == 0)
-        {
-            self.dropping = false;
-        }
+        let queued = self.flights.as_ref().map_or(0, |flights| flights.queued());
+        self.dropping &= queued > 0;
     }
 
     /// Notes that it is a member of `group`.

@@ -4,16 +4,18 @@ use super::client::Clients;
 #[cfg(any(test, debug_assertions))]
 use super::client::{Client, Stage};
 use super::effects::Effects;
+use super::inflight::SpareFlights;
 use super::key::{ConnId, GroupId, SessionId};
 use super::logins::Logins;
 use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
 use super::stats::{Stats, Sys};
-use super::subscriptions::{Match, Subscriptions};
+use super::subscriptions::Subscriptions;
 use super::timers::{Timer, TimerKey, Timers};
 use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
+use crate::message::WireBuffer;
 use crate::policy::{Lists, Policy};
 use crate::time::{Mono, Now};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -67,12 +69,21 @@ pub struct State {
     pub logins: Logins,
     /// Sessions that are owed retained messages.
     pub replaying: Vec<SessionId>,
-    /// Reused by every publication.
-    pub found: Vec<Match>,
-    /// Reused by every publication.
+    /// Empty windows.
+    pub spare_flights: SpareFlights,
+    /// Reused by every publication that shared subscriptions match.
     pub groups: Vec<GroupId>,
-    /// Reused by every 5.0 PUBLISH whose properties are not passed on as they are.
+    /// Reused by every PUBLISH from a client.
+    pub scratch: Option<Box<Scratch>>,
+}
+
+/// What a PUBLISH from a client needs room for while it is passed on.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// 5.0 properties that are not passed on as they are.
     pub properties: Vec<u8>,
+    /// The packet that its receivers get.
+    pub wire: WireBuffer,
 }
 
 impl State {
@@ -97,9 +108,9 @@ impl State {
             chance: Chance { seed, count: 0 },
             logins: Logins::default(),
             replaying: Vec::new(),
-            found: Vec::new(),
+            spare_flights: SpareFlights::default(),
             groups: Vec::new(),
-            properties: Vec::new(),
+            scratch: None,
         }
     }
 

@@ -116,15 +116,6 @@ impl Subscribers {
     }
 }
 
-/// One subscriber that a message is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Match {
-    /// Its subscription.
-    pub subscription: Subscription,
-    /// The group it is a member of, if that is how it gets the message.
-    pub group: Option<GroupId>,
-}
-
 /// What would become of a message given to a member of a group, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
@@ -173,6 +164,8 @@ pub struct Subscriptions {
     count: usize,
     /// Of these, members of groups.
     shared_count: usize,
+    /// How often a filter has come or gone.
+    generation: u64,
 }
 
 impl Subscriptions {
@@ -193,11 +186,12 @@ impl Subscriptions {
         filter: &TopicFilter<'_>,
         subscription: Subscription,
     ) -> Subscribed {
-        let mut is_new = false;
+        let mut is_new_filter = false;
         let (node, subscribers) = self.plain.get_or_insert_with(filter.filter(), || {
-            is_new = true;
+            is_new_filter = true;
             Subscribers::One(subscription)
         });
+        let mut is_new = is_new_filter;
         match subscribers.position(subscription.session) {
             Ok(position) => {
                 if let Some(slot) = subscribers.as_mut_slice().get_mut(position) {
@@ -210,6 +204,7 @@ impl Subscriptions {
             }
         }
         self.count += usize::from(is_new);
+        self.generation += u64::from(is_new_filter);
         Subscribed { node, is_new }
     }
 
@@ -243,6 +238,7 @@ impl Subscriptions {
         };
         if !subscribers.remove(position) {
             self.plain.remove(node);
+            self.generation += 1;
         }
         self.count -= 1;
         true
@@ -256,9 +252,10 @@ impl Subscriptions {
         filter: &TopicFilter<'_>,
         subscription: Subscription,
     ) -> (GroupId, bool) {
-        let (node, here) = self
-            .shared
-            .get_or_insert_with(filter.filter(), BTreeMap::new);
+        let (node, here) = self.shared.get_or_insert_with(filter.filter(), || {
+            self.generation += 1;
+            BTreeMap::new()
+        });
         let group = here.get(name).copied().unwrap_or_else(|| {
             let group = free_key(&mut self.last_group, &self.groups);
             let name: Rc<str> = name.into();
@@ -323,6 +320,7 @@ impl Subscriptions {
                 here.remove(&name);
                 if here.is_empty() {
                     self.shared.remove(node);
+                    self.generation += 1;
                 }
             }
         }
@@ -360,20 +358,33 @@ impl Subscriptions {
         self.groups.get(&group).map_or(&[], |group| &group.members)
     }
 
-    /// Fills `found` with every subscription that is not shared and matches, and `groups` with
-    /// every group that does.
-    pub fn matches(&self, name: &TopicName<'_>, found: &mut Vec<Match>, groups: &mut Vec<GroupId>) {
-        self.plain.for_each_match(name, |_, subscribers| {
-            let subscribers = subscribers.as_slice().iter();
-            found.extend(subscribers.map(|subscription| Match {
-                subscription: *subscription,
-                group: None,
-            }));
-        });
+    /// Changes whenever a filter, shared or not, comes or goes: nodes found before are void then.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Appends the nodes of the filters that match: to `plain` those that are not shared, to
+    /// `shared` those that are.
+    pub fn filters(&self, name: &TopicName<'_>, plain: &mut Vec<NodeId>, shared: &mut Vec<NodeId>) {
+        self.plain.for_each_match(name, |node, _| plain.push(node));
         if !self.shared.is_empty() {
             self.shared
-                .for_each_match(name, |_, here| groups.extend(here.values()));
+                .for_each_match(name, |node, _| shared.push(node));
         }
+    }
+
+    /// The subscriptions to the filter at `node`, which is not shared.
+    #[inline]
+    pub fn at(&self, node: NodeId) -> &[Subscription] {
+        self.plain.get(node).map_or(&[], Subscribers::as_slice)
+    }
+
+    /// The groups that share the filter at `node`.
+    pub fn groups_at(&self, node: NodeId) -> impl Iterator<Item = GroupId> {
+        self.shared
+            .get(node)
+            .into_iter()
+            .flat_map(|here| here.values().copied())
     }
 
     /// Bookkeeping that must hold between any two packets.

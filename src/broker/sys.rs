@@ -6,8 +6,8 @@
 //! asked), and `packet/out/count` (write queues hold bytes, not packets).
 
 use super::client::Clients;
+use super::distribute::distribute_on;
 use super::effects::Effects;
-use super::publish;
 use super::state::State;
 use super::stats::{Stats, Told};
 use super::timers::TimerKey;
@@ -137,8 +137,10 @@ pub fn publish_log(kind: &str, text: &str, state: &mut State, now: Now) {
         expires_at: now.mono.plus_s(limits::LOG_LINE_EXPIRES_S),
         publisher: None,
         message: None,
+        came: None,
+        wire: None,
     };
-    publish::route(&name, &mut publication, state, now);
+    distribute_on(&name, &mut publication, state, now);
 }
 
 /// Arms the timer for the next multiple of `sys_interval` on the wall clock, as mosquitto 2.1 does:
@@ -237,8 +239,10 @@ fn publish(topic: &str, payload: &str, state: &mut State, now: Now) {
         expires_at: Mono::NEVER,
         publisher: None,
         message: None,
+        came: None,
+        wire: None,
     };
-    publish::route(&name, &mut publication, state, now);
+    distribute_on(&name, &mut publication, state, now);
 }
 
 impl Told {

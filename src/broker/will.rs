@@ -2,6 +2,7 @@
 //! deleted when it ends well [MQTT §3.1.2.5] [MQTT5 §3.1.2.5].
 
 use super::cause::Cause;
+use super::distribute::distribute_on;
 use super::publish;
 use super::session::WillMessage;
 use super::state::State;
@@ -72,6 +73,8 @@ pub fn publish_will(will: &WillMessage, identity: &Rc<Identity>, state: &mut Sta
         expires_at: publish::expires_at(will.message_expiry_interval_s, now),
         publisher: Some(identity),
         message: None,
+        came: None,
+        wire: None,
     };
-    publish::route(&name, &mut publication, state, now);
+    distribute_on(&name, &mut publication, state, now);
 }

@@ -38,6 +38,17 @@ pub struct Ack<'a> {
 }
 
 impl AckKind {
+    /// The kind with the name of this packet type, if it is one of the four.
+    pub const fn of(packet_type: PacketType) -> Option<Self> {
+        match packet_type {
+            PacketType::PubAck => Some(Self::PubAck),
+            PacketType::PubRec => Some(Self::PubRec),
+            PacketType::PubRel => Some(Self::PubRel),
+            PacketType::PubComp => Some(Self::PubComp),
+            _ => None,
+        }
+    }
+
     /// The packet type with the same name.
     pub const fn packet_type(self) -> PacketType {
         match self {
@@ -92,6 +103,15 @@ impl<'a> Ack<'a> {
             reason,
             properties,
         })
+    }
+
+    /// Appends the acknowledgement that all went well, which is the same in every version.
+    #[inline]
+    pub fn encode_success(kind: AckKind, packet_identifier: PacketIdentifier, out: &mut Vec<u8>) {
+        let packet_type = kind.packet_type();
+        let first_byte = packet_type.value() << 4 | packet_type.fixed_flags().unwrap_or(0);
+        let [high, low] = packet_identifier.get().to_be_bytes();
+        out.extend_from_slice(&[first_byte, 2, high, low]);
     }
 
     /// Appends the whole packet, in the short form where Success without properties allows it.

@@ -2,7 +2,7 @@
 //! outgoing ones. It never looks into a body: what a packet means is said in the files beside it.
 
 use super::error::{DecodeError, Malformed, ProtocolError};
-use crate::bytes::{Reader, put_variable};
+use crate::bytes::{Reader, put_variable, variable_bytes};
 use crate::limits;
 
 /// The sixteen values of a Control Packet's type [MQTT5 §2.1.2]; 0 is reserved in every version and
@@ -48,6 +48,8 @@ pub struct Frame<'a> {
     pub header: FixedHeader,
     /// What follows the fixed header, exactly.
     pub body: &'a [u8],
+    /// All of it.
+    pub bytes: &'a [u8],
 }
 
 impl FixedHeader {
@@ -83,6 +85,11 @@ impl FixedHeader {
     pub const fn packet_bytes(&self) -> u32 {
         self.header_bytes + self.remaining_length
     }
+
+    /// Whether the Remaining Length is in its shortest form, the one that a server sends.
+    pub const fn is_shortest(&self) -> bool {
+        self.header_bytes == 1 + variable_bytes(self.remaining_length)
+    }
 }
 
 impl Frame<'_> {
@@ -99,8 +106,15 @@ impl Frame<'_> {
         if header.packet_bytes() > packet_bytes_max {
             return Err(ProtocolError::PacketTooLarge.into());
         }
-        let body = bytes.get(size(header.header_bytes)..size(header.packet_bytes()));
-        Ok(body.map(|body| Frame { header, body }))
+        let bytes = bytes.get(..size(header.packet_bytes()));
+        Ok(bytes.and_then(|bytes| {
+            let body = bytes.get(size(header.header_bytes)..)?;
+            Some(Frame {
+                header,
+                body,
+                bytes,
+            })
+        }))
     }
 }
 

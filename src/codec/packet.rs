@@ -63,6 +63,22 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The same for one of the four acknowledgements alone; `None`: it is another packet.
+    ///
+    /// # Errors
+    /// As [`Packet::decode`].
+    #[inline]
+    pub fn decode_ack(
+        frame: &Frame<'a>,
+        version: ProtocolVersion,
+    ) -> Result<Option<Ack<'a>>, DecodeError> {
+        let Some(kind) = AckKind::of(frame.header.packet_type) else {
+            return Ok(None);
+        };
+        check_flags(&frame.header, version)?;
+        Ack::decode(kind, frame.body, version).map(Some)
+    }
+
     /// Appends the whole packet (for tests, bridges and fuzzing; the hot paths call the packet's
     /// own encoder).
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {

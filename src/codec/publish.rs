@@ -3,12 +3,12 @@
 
 use super::dialect::ProtocolVersion;
 use super::error::{DecodeError, Malformed, ProtocolError};
-use super::frame::PacketType;
+use super::frame::{Frame, PacketType};
 use super::property::{Properties, PropertyHolder};
 use super::utf8;
 use crate::bytes::{Reader, put_binary, put_u16, put_variable, variable_bytes};
 use crate::limits;
-use crate::message::{PacketIdentifier, QoS};
+use crate::message::{PacketIdentifier, QoS, Wire};
 
 /// A PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,28 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
 }
 
+/// A PUBLISH whose topic is not checked yet: who gets the same topic again and again knows it by
+/// its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct RawPublish<'a> {
+    /// As in [`Publish`].
+    pub dup: bool,
+    /// As in [`Publish`].
+    pub qos: QoS,
+    /// As in [`Publish`].
+    pub retain: bool,
+    /// Any bytes.
+    pub topic: &'a [u8],
+    /// As in [`Publish`].
+    pub packet_identifier: Option<PacketIdentifier>,
+    /// As in [`Publish`].
+    pub properties: Properties<'a>,
+    /// As in [`Publish`].
+    pub payload: &'a [u8],
+    /// All of it as it came, if its Remaining Length was in the shortest form.
+    pub sent_as: Option<Wire<'a>>,
+}
+
 impl<'a> Publish<'a> {
     /// Decodes what follows the fixed header; `flags` is the lower half of its first byte.
     ///
@@ -39,35 +61,19 @@ impl<'a> Publish<'a> {
         body: &'a [u8],
         version: ProtocolVersion,
     ) -> Result<Self, DecodeError> {
-        // [MQTT-3.3.1-4] [MQTT5-3.3.1-4]
-        let qos = QoS::from_bits(flags >> 1 & 0b11).ok_or(Malformed::QosThree)?;
-        let mut dup = flags & DUP != 0;
-        if dup && qos == QoS::AtMostOnce {
-            // [MQTT-3.3.1-2] [MQTT5-3.3.1-2]. 3.1 says only that DUP applies to QoS 1 and 2.
-            if version != ProtocolVersion::V31 {
-                return Err(Malformed::DupWithQosZero.into());
-            }
-            dup = false;
-        }
-        let mut reader = Reader::new(body);
-        let topic = utf8::read(&mut reader)?;
-        let packet_identifier = match qos {
-            QoS::AtMostOnce => None, // [MQTT-2.3.1-5] [MQTT5-2.2.1-2]
-            _ => Some(read_packet_identifier(&mut reader, PacketType::Publish)?),
-        };
-        let properties = if version.has_properties() {
-            Properties::read(&mut reader, PropertyHolder::Publish)?
-        } else {
-            Properties::default()
-        };
+        let mut topic = "";
+        let raw = RawPublish::decode_body(flags, body, version, |bytes| {
+            topic = utf8::check(bytes)?;
+            Ok(())
+        })?;
         Ok(Self {
-            dup,
-            qos,
-            retain: flags & RETAIN != 0,
+            dup: raw.dup,
+            qos: raw.qos,
+            retain: raw.retain,
             topic,
-            packet_identifier,
-            properties,
-            payload: reader.rest(),
+            packet_identifier: raw.packet_identifier,
+            properties: raw.properties,
+            payload: raw.payload,
         })
     }
 
@@ -118,6 +124,87 @@ impl<'a> Publish<'a> {
             bytes += usize::try_from(variable_bytes(property_length)).unwrap_or(4);
         }
         bytes
+    }
+}
+
+impl<'a> From<Publish<'a>> for RawPublish<'a> {
+    fn from(packet: Publish<'a>) -> Self {
+        Self {
+            dup: packet.dup,
+            qos: packet.qos,
+            retain: packet.retain,
+            topic: packet.topic.as_bytes(),
+            packet_identifier: packet.packet_identifier,
+            properties: packet.properties,
+            payload: packet.payload,
+            sent_as: None,
+        }
+    }
+}
+
+impl<'a> RawPublish<'a> {
+    /// Decodes a packet.
+    ///
+    /// # Errors
+    /// As [`Publish::decode`], but for what the topic may contain.
+    #[inline]
+    pub fn decode(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
+        let unchecked = |_: &[u8]| Ok(());
+        let mut packet = Self::decode_body(frame.header.flags, frame.body, version, unchecked)?;
+        let topic_at = frame.bytes.len() - frame.body.len() + 2;
+        let wire = Wire {
+            bytes: frame.bytes,
+            has_properties: version.has_properties(),
+            packet_identifier_at: topic_at + packet.topic.len(),
+        };
+        packet.sent_as = frame.header.is_shortest().then_some(wire);
+        Ok(packet)
+    }
+
+    /// Decodes what follows the fixed header; `flags` is the lower half of its first byte. The topic
+    /// is shown to `check_topic`.
+    ///
+    /// # Errors
+    /// As [`Publish::decode`]; what the topic may not contain is for `check_topic` to say.
+    #[inline]
+    fn decode_body(
+        flags: u8,
+        body: &'a [u8],
+        version: ProtocolVersion,
+        check_topic: impl FnOnce(&'a [u8]) -> Result<(), DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        // [MQTT-3.3.1-4] [MQTT5-3.3.1-4]
+        let qos = QoS::from_bits(flags >> 1 & 0b11).ok_or(Malformed::QosThree)?;
+        let mut dup = flags & DUP != 0;
+        if dup && qos == QoS::AtMostOnce {
+            // [MQTT-3.3.1-2] [MQTT5-3.3.1-2]. 3.1 says only that DUP applies to QoS 1 and 2.
+            if version != ProtocolVersion::V31 {
+                return Err(Malformed::DupWithQosZero.into());
+            }
+            dup = false;
+        }
+        let mut reader = Reader::new(body);
+        let topic = reader.binary()?;
+        check_topic(topic)?;
+        let packet_identifier = match qos {
+            QoS::AtMostOnce => None, // [MQTT-2.3.1-5] [MQTT5-2.2.1-2]
+            _ => Some(read_packet_identifier(&mut reader, PacketType::Publish)?),
+        };
+        let properties = if version.has_properties() {
+            Properties::read(&mut reader, PropertyHolder::Publish)?
+        } else {
+            Properties::default()
+        };
+        Ok(Self {
+            dup,
+            qos,
+            retain: flags & RETAIN != 0,
+            topic,
+            packet_identifier,
+            properties,
+            payload: reader.rest(),
+            sent_as: None,
+        })
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Admission {
 pub struct Policy {
     /// In the order of the listeners.
     rules: Box<[Rules]>,
+    /// Whether any listener has an access control file.
+    has_access_lists: bool,
 }
 
 /// The rules of one listener.
@@ -68,8 +70,10 @@ impl Policy {
                 deny_special_chars: security.deny_special_chars,
             }
         });
+        let rules: Box<[Rules]> = rules.collect();
         Self {
-            rules: rules.collect(),
+            has_access_lists: rules.iter().any(|rules| rules.access.is_some()),
+            rules,
         }
     }
 
@@ -100,11 +104,8 @@ impl Policy {
     /// May this client publish to this topic? `$SYS` is the broker's own, except for the state that
     /// a bridge tells of itself.
     pub fn may_publish(&self, identity: &Identity, topic: &TopicName<'_>) -> bool {
-        let is_free = match topic.as_str().strip_prefix("$SYS/") {
-            None => topic.as_str() != "$SYS",
-            Some(rest) => is_bridge_state(rest),
-        };
-        is_free && self.may(Access::Write, identity, topic)
+        let is_free = !topic.starts_with_dollar() || is_free(topic.as_str());
+        is_free && (!self.has_access_lists || self.may(Access::Write, identity, topic))
     }
 
     /// May this client subscribe with this filter? Choice: always, as with mosquitto's access
@@ -116,11 +117,15 @@ impl Policy {
     /// May this client receive a message on this topic, a valid Topic Name? Costs nothing where
     /// there is no access control file.
     pub fn may_receive(&self, identity: &Identity, topic: &str) -> bool {
-        let rules = self.rules_of(identity);
-        if rules.is_some_and(|rules| rules.access.is_none()) {
+        if !self.has_access_lists {
             return true;
         }
         TopicName::new(topic).is_ok_and(|topic| self.may(Access::Read, identity, &topic))
+    }
+
+    /// Whether every client may receive on every topic.
+    pub fn lets_all_receive(&self) -> bool {
+        !self.has_access_lists
     }
 
     fn may(&self, access: Access, identity: &Identity, topic: &TopicName<'_>) -> bool {
@@ -134,6 +139,14 @@ impl Policy {
             return false;
         }
         file.may(access, identity, topic)
+    }
+}
+
+/// Whether a topic is none of the broker's own.
+fn is_free(topic: &str) -> bool {
+    match topic.strip_prefix("$SYS/") {
+        None => topic != "$SYS",
+        Some(rest) => is_bridge_state(rest),
     }
 }
 
