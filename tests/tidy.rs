@@ -22,9 +22,11 @@ const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause", "topic_map"],
     &["effects", "timers", "inflight", "retained"],
     &["client", "session", "subscriptions"],
-    &["notices", "logins"],
-    &["state"],
+    &["notices", "logins", "routes"],
+    &["state", "layout"],
     &["deliver"],
+    &["relay"],
+    &["distribute"],
     &["publish"],
     &["will", "replay", "sys"],
     &["disconnect", "subscribe"],
@@ -35,7 +37,7 @@ const BROKER: &[&[&str]] = &[
 
 /// Inside the shell: links under the turn.
 const NET: &[&[&str]] = &[
-    &["stream", "disk", "logger", "service", "signals"],
+    &["stream", "disk", "logger", "service", "signals", "clocks"],
     &["link", "listener"],
     &["setup"],
     &["mod"],
@@ -46,6 +48,7 @@ const SHELL_ONLY: &[&str] = &[
     "std::fs",
     "std::time",
     "Instant::now",
+    "clock_gettime",
     "SystemTime",
     "mio::",
     "socket2::",

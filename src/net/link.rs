@@ -114,6 +114,7 @@ impl Link {
 
     /// Writes what waits, as far as the socket takes it.
     pub fn flush(&mut self, queue: &mut WriteQueue, registry: &Registry, token: Token) -> Flushed {
+        // Nearly always one write takes all there is.
         let mut written = 0;
         while !queue.is_empty() {
             if written >= limits::WRITE_BYTES_PER_LINK_PER_TURN {
@@ -146,6 +147,7 @@ impl Link {
     }
 
     /// Asks for an event when the socket takes bytes again, or no longer.
+    #[inline]
     fn set_waiting(&mut self, waits: bool, registry: &Registry, token: Token) -> Flushed {
         if waits != self.waits_writable {
             self.waits_writable = waits;

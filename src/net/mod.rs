@@ -8,6 +8,7 @@
 //! socket with more to read, a write queue with more to send, a listener with more waiting) goes
 //! on the *again* list, and the next wait is zero.
 
+mod clocks;
 mod disk;
 mod link;
 mod listener;
@@ -25,7 +26,8 @@ use crate::broker::{Broker, Closed};
 use crate::config::Config;
 use crate::limits;
 use crate::policy::Lists;
-use crate::time::{Mono, Now, Unix};
+use crate::time::{Mono, Now};
+use clocks::Clocks;
 use link::{Flushed, Link, ReadOutcome};
 use listener::{Accepted, Listener, Pause};
 use logger::Logger;
@@ -39,7 +41,7 @@ use std::io;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 use stream::Stream;
 
 /// The signals' event.
@@ -65,7 +67,7 @@ pub struct Server {
     logger: Option<Logger>,
     manager: Manager,
     broker: Broker,
-    started: Instant,
+    clocks: Clocks,
     /// The clocks as this turn read them, or the last one.
     now: Now,
     /// What every read goes into first.
@@ -110,7 +112,7 @@ impl Server {
             manager: Manager::new(),
             links: Slab::new(),
             broker: Broker::with_lists(config, lists, seed()),
-            started: Instant::now(),
+            clocks: Clocks::start(),
             now: Now::default(),
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
             again: Vec::new(),
@@ -170,8 +172,8 @@ impl Server {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        self.now = self.read_clocks();
-        let now = self.now;
+        let now = self.clocks.read();
+        self.now = now;
         let mut budget = limits::READ_BYTES_PER_TURN;
         self.work_off_again(&mut budget, now);
         for event in events.iter() {
@@ -187,17 +189,6 @@ impl Server {
         Ok(())
     }
 
-    /// Reads both clocks.
-    fn read_clocks(&self) -> Now {
-        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Now {
-            // Never 0, which stands for "at once" where a deadline is asked for.
-            mono: Mono::from_millis(millis + 1),
-            unix: Unix(unix.map_or(0, |since| since.as_secs())),
-        }
-    }
-
     /// How long the next wait may last; `None`: until something happens.
     fn timeout(&mut self) -> Option<Duration> {
         // Reaping may have published a Will, or marked others to be closed.
@@ -208,13 +199,17 @@ impl Server {
             .closing
             .iter()
             .filter_map(|conn| self.links.get(conn.index())?.closing());
-        let deadline = closing
-            .chain(self.pause.until())
-            .chain(self.manager.next_sign_at())
-            .chain(self.broker.next_deadline())
-            .min()?;
+        let mut deadline = self.broker.next_deadline().unwrap_or(Mono::NEVER);
+        for other in [
+            self.manager.next_sign_at(),
+            self.pause.until(),
+            closing.min(),
+        ] {
+            deadline = deadline.min(other.unwrap_or(Mono::NEVER));
+        }
         // Counted from the last reading: late by what that turn took, and never early.
-        Some(Duration::from_millis(deadline.ms_since(self.now.mono)))
+        let wait = Duration::from_millis(deadline.ms_since(self.now.mono));
+        (deadline != Mono::NEVER).then_some(wait)
     }
 
     fn handle(&mut self, event: &Event, budget: &mut usize, now: Now) {
@@ -250,6 +245,9 @@ impl Server {
             for index in 0..self.listeners.len() {
                 self.accept(index, now);
             }
+        }
+        if self.again.is_empty() {
+            return;
         }
         for conn in std::mem::take(&mut self.again) {
             let Self { links, broker, .. } = self;
@@ -362,13 +360,17 @@ impl Server {
         let Some(link) = links.get_mut(conn.index()) else {
             return;
         };
-        let Some(queue) = broker.output(conn) else {
+        let Some((queue, spare)) = broker.output_and_spare(conn) else {
             return;
         };
         let flushed = link.flush(queue, poll.registry(), Token(conn.index()));
-        if let Flushed::Failed(kind) = flushed {
-            queue.clear();
-            dead.push((conn, Closed::Failed(kind)));
+        match flushed {
+            Flushed::All => spare.give_back(queue),
+            Flushed::Failed(kind) => {
+                queue.clear();
+                dead.push((conn, Closed::Failed(kind)));
+            }
+            Flushed::Blocked | Flushed::Enough => {}
         }
         let may_read_on = link.is_paused && !must_wait(broker, conn);
         if may_read_on {
@@ -381,6 +383,9 @@ impl Server {
 
     /// Puts those on the *again* list whom the core hears again.
     fn note_decided(&mut self) {
+        if self.broker.effects().again.is_empty() {
+            return;
+        }
         for conn in std::mem::take(&mut self.broker.effects().again) {
             if let Some(link) = self.links.get_mut(conn.index()) {
                 link.is_paused = false;
@@ -399,6 +404,9 @@ impl Server {
 
     /// Begins to close what the core has marked, and ends what has waited long enough.
     fn close_marked(&mut self, now: Now) {
+        if self.closing.is_empty() && self.broker.effects().closes.is_empty() {
+            return;
+        }
         for conn in std::mem::take(&mut self.broker.effects().closes) {
             let link = self.links.get_mut(conn.index());
             if let Some(link) = link.filter(|link| link.closing().is_none()) {
@@ -431,6 +439,9 @@ impl Server {
 
     /// Frees what is done with: only now, so that no event of this turn met a stranger.
     fn reap(&mut self, now: Now) {
+        if self.dead.is_empty() {
+            return;
+        }
         let mut dead = std::mem::take(&mut self.dead);
         for (conn, how) in dead.drain(..) {
             if let Some(mut link) = self.links.try_remove(conn.index()) {
@@ -477,6 +488,9 @@ impl Server {
 
     /// Publishes what was logged for the topics below `$SYS/broker/log`.
     fn publish_log(&mut self, now: Now) {
+        if !self.config.log.destinations.topic {
+            return;
+        }
         let lines = self
             .logger
             .as_ref()
