@@ -438,6 +438,14 @@ fn who_subscribes_is_logged_where_that_is_asked_for() {
         .unwrap();
     assert_eq!(read_packet(&mut ann), unsuback(2, &[]).bytes(V311));
     midge.waits_for_log("ann tea/+");
+    let shared = "$share/drinkers/tea/#";
+    ann.write_all(&subscribe(3, shared, 0).bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), suback(3, &[0]).bytes(V311));
+    midge.waits_for_log(&format!("ann 0 {shared}"));
+    ann.write_all(&unsubscribe(4, &[shared]).bytes(V311))
+        .unwrap();
+    assert_eq!(read_packet(&mut ann), unsuback(4, &[]).bytes(V311));
+    midge.waits_for_log(&format!("ann {shared}"));
     let log = midge.log();
     assert!(
         !log.contains("Sending"),

@@ -221,7 +221,10 @@ pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) ->
                     Some(Err(_)) | None => false,
                 };
                 let reason = match is_removed {
-                    true => ReasonCode::Success,
+                    true => {
+                        log_unsubscribed(from, text, state);
+                        ReasonCode::Success
+                    }
                     false => ReasonCode::NoSubscriptionExisted,
                 };
                 answers.codes.push(reason.value());
@@ -242,6 +245,12 @@ pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) ->
     Ok(())
 }
 
+fn log_unsubscribed(from: Sender, text: &str, state: &State) {
+    if let Some(session) = state.sessions.get(from.session) {
+        log::debug!(target: "unsubscribe", "{} {text}", session.client_identifier());
+    }
+}
+
 /// Removes a subscription by its text, character by character [MQTT-3.10.4-1] [MQTT5-3.10.4-1];
 /// whether there was one.
 fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
@@ -260,7 +269,6 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
     };
     if let Some(session) = state.sessions.get_mut(id) {
         session.subscriptions.remove(node);
-        log::debug!(target: "unsubscribe", "{} {}", session.client_identifier(), filter.whole());
     }
     replay::cancel(node, id, state);
     true
