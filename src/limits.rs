@@ -176,3 +176,10 @@ pub const LOG_LINE_EXPIRES_S: u64 = 20;
 
 /// Ports that the command line takes at most, as with mosquitto.
 pub const COMMAND_LINE_PORTS_MAX: usize = 10;
+
+/// Log lines of one kind that are written within [`LOG_LINES_INTERVAL_MS`]; the rest of them is told
+/// in one line. The clients of a large house that all come back at once are fewer.
+pub const LOG_LINES_PER_KIND: u32 = 100;
+
+/// Milliseconds in which log lines of one kind are counted.
+pub const LOG_LINES_INTERVAL_MS: u64 = 1000;

@@ -1,5 +1,6 @@
 //! The real binary as a service: configuration files, signals, logs, sockets and files.
 
+use midge::limits;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -468,4 +469,42 @@ fn a_listener_can_be_bound_to_a_network_interface() {
     let (code, _, err) = run(&["-c", path.to_str().unwrap()]);
     assert_eq!(code, 14);
     assert!(err.contains("Cannot listen on Port"), "{err}");
+}
+
+#[test]
+fn a_storm_of_connections_is_told_in_a_bounded_number_of_lines() {
+    let folder = Folder::new("storm");
+    let midge = start(&folder, OPEN);
+    let clients = 1000;
+    let begun = std::time::Instant::now();
+    for _ in 0..clients {
+        drop(midge.client(V311, "ann"));
+    }
+    let seconds = begun.elapsed().as_secs() + 2;
+    for kind in ["New connection from", "New client connected from"] {
+        let count = || {
+            let (mut written, mut told) = (0, 0);
+            for line in midge.log().lines().filter(|line| line.contains(kind)) {
+                match line.split_once(" more line") {
+                    Some((begin, _)) => {
+                        told += begin.split(": ").last().unwrap().parse::<u64>().unwrap()
+                    }
+                    None => written += 1,
+                }
+            }
+            (written, told)
+        };
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while count().0 + count().1 < clients {
+            assert!(std::time::Instant::now() < end, "{kind}: {:?}", count());
+            sleep(Duration::from_millis(10));
+        }
+        let (written, told) = count();
+        assert_eq!(written + told, clients, "{kind}");
+        assert!(written <= seconds * u64::from(limits::LOG_LINES_PER_KIND));
+        assert!(written >= u64::from(limits::LOG_LINES_PER_KIND), "{kind}");
+    }
+    // What comes afterwards is written again.
+    midge.client(V311, "bob");
+    midge.waits_for_log("as bob");
 }

@@ -37,7 +37,8 @@ const BROKER: &[&[&str]] = &[
 
 /// Inside the shell: links under the turn.
 const NET: &[&[&str]] = &[
-    &["stream", "disk", "logger", "service", "signals", "clocks"],
+    &["stream", "disk", "service", "signals", "throttle", "clocks"],
+    &["logger"],
     &["link", "listener"],
     &["setup"],
     &["mod"],

@@ -1,9 +1,11 @@
 //! Where log lines go, and how they look (`log_dest`, `log_type`, `log_timestamp…`). `env_logger`
 //! formats and writes them; what it writes to can be changed while it runs.
 
+use super::throttle::{Held, Throttle};
 use crate::bytes::cut_str;
 use crate::config::{Log, LogTypes};
 use crate::limits;
+use crate::time::Mono;
 use chrono::Local;
 use env_logger::Target;
 use log::{Level, LevelFilter, Record};
@@ -35,6 +37,7 @@ struct Outlets {
     file: Option<File>,
     syslog: Option<UnixDatagram>,
     lines: VecDeque<TopicLine>,
+    throttle: Throttle,
     /// The line being written, for syslog, which takes no time stamp but a priority.
     priority: u8,
 }
@@ -55,7 +58,6 @@ impl Logger {
         let logger = Self {
             outlets: Arc::new(Mutex::new(outlets)),
         };
-        log::set_max_level(logger.lock().max_level());
         let formatter = logger.clone();
         let built = env_logger::Builder::new()
             .filter_level(LevelFilter::Trace)
@@ -78,7 +80,7 @@ impl Logger {
     pub fn change(&self, settings: Log) -> Result<(), String> {
         let outlets = Outlets::open(settings)?;
         let max_level = outlets.max_level();
-        *self.lock() = outlets;
+        self.lock().take_over(outlets);
         log::set_max_level(max_level);
         Ok(())
     }
@@ -95,6 +97,23 @@ impl Logger {
     /// The lines for topics that have come since.
     pub fn take_lines(&self) -> VecDeque<TopicLine> {
         std::mem::take(&mut self.lock().lines)
+    }
+
+    /// Sets the clock, and tells in one line each what was held back in a second that is over.
+    pub fn advance(&self, now: Mono) {
+        let held = self.lock().throttle.advance(now);
+        tell(&held);
+    }
+
+    /// When [`Logger::advance`] has something to tell next.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.lock().throttle.next_deadline()
+    }
+
+    /// Tells what is held back still.
+    pub fn end(&self) {
+        let held = self.lock().throttle.end();
+        tell(&held);
     }
 
     fn lock(&self) -> MutexGuard<'_, Outlets> {
@@ -139,8 +158,20 @@ impl Outlets {
             file,
             syslog,
             lines: VecDeque::new(),
+            throttle: Throttle::default(),
             priority: 6,
         })
+    }
+
+    /// Goes on with what `new` has opened.
+    fn take_over(&mut self, new: Self) {
+        let lines = std::mem::take(&mut self.lines);
+        let throttle = std::mem::take(&mut self.throttle);
+        *self = Self {
+            lines,
+            throttle,
+            ..new
+        };
     }
 
     fn max_level(&self) -> LevelFilter {
@@ -173,6 +204,9 @@ impl Outlets {
             (_, Level::Debug | Level::Trace) => (LogTypes::DEBUG, "D", 7),
         };
         if !self.settings.types.has(wanted) {
+            return None;
+        }
+        if !self.throttle.admits(record) {
             return None;
         }
         self.priority = priority;
@@ -222,6 +256,26 @@ impl Outlets {
             let mut message = format!("<{}>midge: ", facility * 8 + self.priority).into_bytes();
             message.extend_from_slice(line.trim_ascii_end());
             let _ = syslog.send(&message);
+        }
+    }
+}
+
+/// One line for each kind of line that was held back.
+fn tell(held: &[Held]) {
+    for Held {
+        level,
+        count,
+        example,
+    } in held
+    {
+        // As the operator's own, which are never held back.
+        match count {
+            1 => log::log!(*level, "1 more line within this second was: {example}"),
+            _ => log::log!(
+                *level,
+                "{count} more lines of this kind within a second were left out, the first of \
+                 them: {example}"
+            ),
         }
     }
 }

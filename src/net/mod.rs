@@ -17,6 +17,7 @@ pub mod service;
 mod setup;
 mod signals;
 mod stream;
+mod throttle;
 
 pub use setup::{ListenError, Setup, Source};
 
@@ -159,6 +160,9 @@ impl Server {
         while !(self.is_stopping && self.links.is_empty()) {
             self.turn(&mut events)?;
         }
+        if let Some(logger) = &self.logger {
+            logger.end();
+        }
         Ok(())
     }
 
@@ -174,6 +178,9 @@ impl Server {
         }
         let now = self.clocks.read();
         self.now = now;
+        if let Some(logger) = &self.logger {
+            logger.advance(now.mono);
+        }
         let mut budget = limits::READ_BYTES_PER_TURN;
         self.work_off_again(&mut budget, now);
         for event in events.iter() {
@@ -203,6 +210,7 @@ impl Server {
         for other in [
             self.manager.next_sign_at(),
             self.pause.until(),
+            self.logger.as_ref().and_then(Logger::next_deadline),
             closing.min(),
         ] {
             deadline = deadline.min(other.unwrap_or(Mono::NEVER));
