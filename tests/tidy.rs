@@ -37,7 +37,9 @@ const BROKER: &[&[&str]] = &[
 
 /// Inside the shell: links under the turn.
 const NET: &[&[&str]] = &[
-    &["stream", "disk", "service", "signals", "throttle", "clocks"],
+    &[
+        "stream", "disk", "service", "signals", "syslog", "throttle", "clocks",
+    ],
     &["logger"],
     &["link", "listener"],
     &["setup"],

@@ -1,6 +1,7 @@
 //! Where log lines go, and how they look (`log_dest`, `log_type`, `log_timestamp…`). `env_logger`
 //! formats and writes them; what it writes to can be changed while it runs.
 
+use super::syslog::{self, Syslog};
 use super::throttle::{Held, Throttle};
 use crate::bytes::cut_str;
 use crate::config::{Log, LogTypes};
@@ -12,15 +13,9 @@ use log::{Level, LevelFilter, Record};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-
-/// syslog's facility `daemon`.
-const DAEMON: u8 = 3;
-
-/// syslog's facility `local0`.
-const LOCAL0: u8 = 16;
 
 /// A line for the topics below `$SYS/broker/log`.
 #[derive(Debug)]
@@ -35,7 +30,9 @@ pub struct TopicLine {
 struct Outlets {
     settings: Log,
     file: Option<File>,
-    syslog: Option<UnixDatagram>,
+    syslog: Option<Syslog>,
+    /// Why nobody hears what is sent to syslog.
+    syslog_error: Option<io::Error>,
     lines: VecDeque<TopicLine>,
     throttle: Throttle,
     /// The line being written, for syslog, which takes no time stamp but a priority.
@@ -54,7 +51,7 @@ impl Logger {
     /// # Errors
     /// In words, when a destination cannot be opened.
     pub fn start(settings: Log) -> Result<Self, String> {
-        let outlets = Outlets::open(settings)?;
+        let outlets = Outlets::open(settings, Path::new(syslog::SOCKET))?;
         let logger = Self {
             outlets: Arc::new(Mutex::new(outlets)),
         };
@@ -70,6 +67,7 @@ impl Logger {
         let max_level = logger.lock().max_level();
         log::set_boxed_logger(Box::new(built)).map_err(|error| error.to_string())?;
         log::set_max_level(max_level);
+        logger.warn_of_syslog();
         Ok(logger)
     }
 
@@ -78,11 +76,28 @@ impl Logger {
     /// # Errors
     /// In words, when a destination cannot be opened; the log goes on as it was.
     pub fn change(&self, settings: Log) -> Result<(), String> {
-        let outlets = Outlets::open(settings)?;
+        let outlets = Outlets::open(settings, Path::new(syslog::SOCKET))?;
         let max_level = outlets.max_level();
         self.lock().take_over(outlets);
         log::set_max_level(max_level);
+        self.warn_of_syslog();
         Ok(())
+    }
+
+    /// Whoever has started a broker that logs to syslog alone reads standard error.
+    fn warn_of_syslog(&self) {
+        let error = self.lock().syslog_error.take();
+        if let Some(error) = error {
+            let warning = format!(
+                "Warning: cannot reach syslog at {}: {error}. Lines for it are lost until it is \
+                 there.",
+                syslog::SOCKET
+            );
+            log::warn!("{warning}");
+            if !self.lock().settings.destinations.stderr {
+                eprintln!("{warning}");
+            }
+        }
     }
 
     /// Opens the log file again, for it may have been moved away.
@@ -90,8 +105,9 @@ impl Logger {
     /// # Errors
     /// In words; the log goes on into the file it had.
     pub fn reopen(&self) -> Result<(), String> {
-        let settings = self.lock().settings.clone();
-        self.change(settings)
+        let mut outlets = self.lock();
+        outlets.file = open_file(&outlets.settings)?;
+        Ok(())
     }
 
     /// The lines for topics that have come since.
@@ -134,29 +150,19 @@ impl Write for Logger {
 }
 
 impl Outlets {
-    fn open(settings: Log) -> Result<Self, String> {
-        let file = match &settings.destinations.file {
-            Some(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path);
-                Some(file.map_err(|error| format!("cannot open the log file {path}: {error}"))?)
-            }
-            None => None,
-        };
-        let syslog = match settings.destinations.syslog {
-            true => {
-                let socket = UnixDatagram::unbound().and_then(|socket| {
-                    socket.connect("/dev/log")?;
-                    socket.set_nonblocking(true)?;
-                    Ok(socket)
-                });
-                Some(socket.map_err(|error| format!("cannot reach syslog at /dev/log: {error}"))?)
-            }
-            false => None,
-        };
+    fn open(settings: Log, syslog: &Path) -> Result<Self, String> {
+        let file = open_file(&settings)?;
+        let facility = settings.facility;
+        let mut syslog = settings
+            .destinations
+            .syslog
+            .then(|| Syslog::new(syslog, facility));
+        let syslog_error = syslog.as_mut().and_then(|syslog| syslog.connect().err());
         Ok(Self {
             settings,
             file,
             syslog,
+            syslog_error,
             lines: VecDeque::new(),
             throttle: Throttle::default(),
             priority: 6,
@@ -248,16 +254,20 @@ impl Outlets {
         if let Some(file) = &mut self.file {
             let _ = file.write_all(line);
         }
-        if let Some(syslog) = &self.syslog {
-            let facility = self
-                .settings
-                .facility
-                .map_or(DAEMON, |local| LOCAL0 + local);
-            let mut message = format!("<{}>midge: ", facility * 8 + self.priority).into_bytes();
-            message.extend_from_slice(line.trim_ascii_end());
-            let _ = syslog.send(&message);
+        if let Some(syslog) = &mut self.syslog {
+            syslog.send(self.priority, line.trim_ascii_end());
         }
     }
+}
+
+/// The file that `settings` name, if they do.
+fn open_file(settings: &Log) -> Result<Option<File>, String> {
+    let Some(path) = &settings.destinations.file else {
+        return Ok(None);
+    };
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.map(Some)
+        .map_err(|error| format!("cannot open the log file {path}: {error}"))
 }
 
 /// One line for each kind of line that was held back.
@@ -277,5 +287,97 @@ fn tell(held: &[Held]) {
                  them: {example}"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Destinations;
+    use log::Level;
+    use std::fs;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    fn socket(name: &str) -> (PathBuf, UnixDatagram) {
+        let name = format!("midge-syslog-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let wait = Some(Duration::from_secs(5));
+        socket.set_read_timeout(wait).unwrap();
+        (path, socket)
+    }
+
+    fn next(socket: &UnixDatagram) -> String {
+        let mut bytes = [0; 2000];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes.get(..count).unwrap().to_vec()).unwrap()
+    }
+
+    fn settings(facility: Option<u8>) -> Log {
+        Log {
+            destinations: Destinations {
+                syslog: true,
+                ..Destinations::none()
+            },
+            facility,
+            types: LogTypes::ALL,
+            timestamp: false,
+            timestamp_format: None,
+        }
+    }
+
+    /// Writes a line as `env_logger` does.
+    fn says(outlets: &mut Outlets, level: Level, text: &str) {
+        let line = outlets.line(
+            &Record::builder()
+                .level(level)
+                .args(format_args!("{text}"))
+                .build(),
+        );
+        outlets.write(format!("{}\n", line.unwrap()).as_bytes());
+    }
+
+    #[test]
+    fn syslog_is_told_priority_and_facility() {
+        let (path, socket) = socket("facility");
+        let pid = std::process::id();
+        // Facility times eight and priority (RFC 3164 4.1.1): daemon is 3, local0 to local7 are 16
+        // to 23.
+        for (facility, code) in [(None, 3), (Some(0), 16), (Some(7), 23)] {
+            let mut outlets = Outlets::open(settings(facility), &path).unwrap();
+            let levels = [
+                (Level::Error, 3),
+                (Level::Warn, 4),
+                (Level::Info, 5),
+                (Level::Debug, 7),
+            ];
+            for (level, priority) in levels {
+                says(&mut outlets, level, "tea is ready");
+                let code = code * 8 + priority;
+                let expected = format!("<{code}>midge[{pid}]: tea is ready");
+                assert_eq!(next(&socket), expected);
+            }
+        }
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_syslog_that_comes_late_or_is_restarted_is_found() {
+        let (path, first) = socket("restart");
+        drop(first);
+        fs::remove_file(&path).unwrap();
+        let mut outlets = Outlets::open(settings(None), &path).unwrap();
+        assert!(outlets.syslog_error.is_some());
+        says(&mut outlets, Level::Info, "nobody hears this");
+        for text in ["the first one", "the second one"] {
+            let _ = fs::remove_file(&path);
+            let socket = UnixDatagram::bind(&path).unwrap();
+            says(&mut outlets, Level::Info, text);
+            assert!(next(&socket).ends_with(text));
+        }
+        fs::remove_file(path).unwrap();
     }
 }

@@ -17,6 +17,7 @@ pub mod service;
 mod setup;
 mod signals;
 mod stream;
+mod syslog;
 mod throttle;
 
 pub use setup::{ListenError, Setup, Source};
