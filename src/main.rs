@@ -3,6 +3,7 @@
 use getopts::{Matches, Options};
 use midge::config::{self, Config, LogTypes, options};
 use midge::limits;
+use midge::net::environment::Environment;
 use midge::net::logger::Logger;
 use midge::net::service::{self, PidFile, Rights};
 use midge::net::{Server, Setup, Source};
@@ -72,11 +73,7 @@ fn main() -> ExitCode {
         Ok(source) => source,
         Err(why) => return refuse(&why),
     };
-    let started = match matches.opt_present("test-config") {
-        true => test(&source),
-        false => start(source, matches.opt_present("d")),
-    };
-    match started {
+    match obey(&matches, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for line in &failure.lines {
@@ -85,6 +82,30 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Tests the configuration or serves, as the command line and the environment say.
+fn obey(matches: &Matches, source: Source) -> Result<(), Failure> {
+    let source = Source {
+        environment: environment()?,
+        ..source
+    };
+    let mut setup = read(&source)?;
+    setup
+        .warnings
+        .extend(service::rights_out_of_reach(&source.environment));
+    if matches.opt_present("test-config") {
+        test(&setup);
+        return Ok(());
+    }
+    start(setup, source, matches.opt_present("d"))
+}
+
+fn environment() -> Result<Environment, Failure> {
+    Environment::read(|name| env::var_os(name)).map_err(|errors| Failure {
+        code: INVALID,
+        lines: errors.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// What follows `midge passwd` or `mosquitto_passwd`, by which name that tool is found too.
@@ -167,6 +188,7 @@ fn source(matches: &Matches) -> Result<Source, String> {
         file: matches.opt_str("c"),
         ports,
         verbosity,
+        ..Source::default()
     })
 }
 
@@ -189,24 +211,24 @@ fn read(source: &Source) -> Result<Setup, Failure> {
     source.read().map_err(failed)
 }
 
-/// Says whether the broker would start with this configuration; touches nothing.
-fn test(source: &Source) -> Result<(), Failure> {
-    for warning in read(source)?.warnings {
+/// Says that the broker would start with this configuration; touches nothing.
+fn test(setup: &Setup) {
+    for warning in &setup.warnings {
         eprintln!("{warning}");
     }
     eprintln!("Configuration file is OK.");
-    Ok(())
 }
 
 /// Starts, and serves until a signal says stop.
-fn start(source: Source, in_background: bool) -> Result<(), Failure> {
-    let setup = read(&source)?;
+fn start(setup: Setup, source: Source, in_background: bool) -> Result<(), Failure> {
     if in_background {
         nix::unistd::daemon(true, false)
             .map_err(|error| Failure::system(format!("Error: cannot become a daemon: {error}")))?;
     }
+    service::set_umask(&source.environment);
     let failed = |line: String| Failure::system(format!("Error: {line}"));
-    let logger = Logger::start(setup.config.log.clone()).map_err(failed)?;
+    let log = setup.config.log.clone();
+    let logger = Logger::start(log, &source.environment).map_err(failed)?;
     log::info!("midge version {} starting", env!("CARGO_PKG_VERSION"));
     match &source.file {
         Some(path) => log::info!("Config loaded from {path}."),
@@ -229,7 +251,7 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
     let config = Rc::new(setup.config);
     let _pid_file = match &config.pid_file {
         Some(path) => Some(
-            PidFile::write(Path::new(path))
+            PidFile::write(Path::new(path), source.environment.links)
                 .map_err(|error| format!("Error: Unable to write pid file {path}: {error}."))?,
         ),
         None => None,
@@ -237,11 +259,10 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
     let mut server =
         Server::with_lists(Rc::clone(&config), &setup.lists).map_err(|error| error.to_string())?;
     server.open_listeners().map_err(|error| error.to_string())?;
-    match service::drop_rights(config.user.as_deref())? {
-        Rights::Kept => {}
-        Rights::Dropped(name) => log::info!("Running as user {name}."),
-        Rights::Root => log::warn!("Running as root, as the configuration asks."),
-    }
+    drop_rights(
+        Rights::choose(config.user.as_deref(), &source.environment)?,
+        &logger,
+    )?;
     if config.local_only {
         explain_local_only(&config);
     }
@@ -249,6 +270,33 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
     server.remember(source, logger);
     server.run().map_err(|error| error.to_string())?;
     log::info!("midge version {} terminating", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+/// Gives root's rights up, and the log file that was made with them away.
+fn drop_rights(rights: Rights, logger: &Logger) -> Result<(), String> {
+    let account = match rights {
+        Rights::Kept => return Ok(()),
+        Rights::Root => {
+            log::warn!("Running as root, as was asked for.");
+            return Ok(());
+        }
+        Rights::Dropped(account) => account,
+    };
+    if let Err(error) = logger.give_file_to(account.user_id, account.group_id) {
+        log::warn!(
+            "Warning: the log file cannot be given to user {}: {error}.",
+            account.name
+        );
+    }
+    account.assume()?;
+    log::info!("Running as user {}.", account.name);
+    if let Err(why) = logger.reopen() {
+        log::warn!(
+            "Warning: {why}. It must belong to user {}, or no reload succeeds.",
+            account.name
+        );
+    }
     Ok(())
 }
 

@@ -1,9 +1,13 @@
 //! The real binary as a service: configuration files, signals, logs, sockets and files.
 
+use midge::config::options;
 use midge::limits;
+use midge::net::Source;
+use midge::net::environment::Environment;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,12 +49,18 @@ impl Drop for Folder {
 
 /// A broker with a configuration file, in which PORT stands for its port.
 fn start(folder: &Folder, text: &str) -> Midge {
+    start_in(&[], folder, text)
+}
+
+/// The same with variables in its environment.
+fn start_in(environment: &[(&str, &str)], folder: &Folder, text: &str) -> Midge {
     Midge::start_as(|port| {
         let text = text.replace("PORT", &port.to_string());
         let text = text.replace("FOLDER", folder.path.to_str().unwrap());
         let path = folder.writes("midge.conf", &text);
         let mut command = Command::new(MIDGE);
         command.arg("-c").arg(path);
+        command.envs(environment.iter().copied());
         command
     })
 }
@@ -471,6 +481,152 @@ fn a_listener_can_be_bound_to_a_network_interface() {
     assert!(err.contains("Cannot listen on Port"), "{err}");
 }
 
+fn run_in(environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    // What ought to refuse to start might start.
+    let mut command = Command::new("timeout");
+    command.args(["10", MIDGE]).args(arguments);
+    command.envs(environment.iter().copied());
+    let output = command.output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), err)
+}
+
+/// The user this test runs as.
+fn own_id() -> u32 {
+    fs::metadata("/proc/self").unwrap().uid()
+}
+
+#[test]
+fn a_wrong_variable_keeps_the_broker_from_starting() {
+    let rows = [
+        ("PUID", "mosquitto", "the number of a user or group"),
+        ("PGID", "-1", "the number of a user or group"),
+        ("UMASK_SET", "8", "an octal number"),
+    ];
+    for (name, value, words) in rows {
+        for arguments in [&["--test-config"][..], &[]] {
+            let (code, err) = run_in(&[(name, value)], arguments);
+            assert_eq!(code, 3, "{err}");
+            assert!(err.contains(&format!("{name} ({value})")), "{err}");
+            assert!(err.contains(words), "{err}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_says_whom_to_run_as() {
+    let folder = Folder::new("puid");
+    let text = "listener PORT 127.0.0.1\nlog_dest stderr\nlog_dest file FOLDER/midge.log\n";
+    let (user, group) = (54_321, 54_322);
+    let environment = [("PUID", "54321"), ("PGID", "54322")];
+    let midge = start_in(&environment, &folder, text);
+    let (uid, gid) = match own_id() {
+        0 => {
+            midge.waits_for_log("Running as user 54321.");
+            (user, group)
+        }
+        own => {
+            midge.waits_for_log("Warning: PUID and PGID are not in effect");
+            (own, fs::metadata("/proc/self").unwrap().gid())
+        }
+    };
+    assert_eq!(midge.status("Uid:"), u64::from(uid));
+    assert_eq!(midge.status("Gid:"), u64::from(gid));
+    let log = fs::metadata(folder.file("midge.log")).unwrap();
+    assert_eq!((log.uid(), log.gid()), (uid, gid));
+    // What was opened by root is opened again by whom it is now.
+    midge.signals("-HUP");
+    midge.waits_for_log("Reloading config.");
+    midge.signals("-USR1");
+    midge.waits_for_log("Nothing to save");
+    assert!(!midge.log().contains("Error"), "{}", midge.log());
+}
+
+#[test]
+fn new_files_are_private_or_as_the_umask_says() {
+    let text = format!(
+        "{OPEN}listener 0 FOLDER/midge.sock\nlog_dest stderr\nlog_dest file FOLDER/midge.log\n"
+    );
+    for (environment, expected) in [(&[][..], 0o600), (&[("UMASK_SET", "027")], 0o640)] {
+        let folder = Folder::new(&format!("umask{expected}"));
+        let _midge = start_in(environment, &folder, &text);
+        let mode = |name: &str| fs::metadata(folder.file(name)).unwrap().mode() & 0o777;
+        assert_eq!(mode("midge.log"), expected);
+        if !environment.is_empty() {
+            assert_eq!(mode("midge.sock"), 0o750);
+        }
+    }
+}
+
+#[test]
+fn the_environment_says_where_state_is_kept() {
+    let folder = Folder::new("location");
+    let file = folder.writes(
+        "midge.conf",
+        "listener 1\npersistence_location /of/the/file\n",
+    );
+    let found = |environment: Environment| {
+        let source = Source {
+            file: file.to_str().map(str::to_owned),
+            environment,
+            ..Source::default()
+        };
+        let config = source
+            .read()
+            .map_err(|lines| lines.concat())
+            .ok()
+            .unwrap()
+            .config;
+        let option = options::find("persistence_location").unwrap();
+        option.in_force(&config, None, None).unwrap()
+    };
+    assert_eq!(found(Environment::default()), "/of/the/file");
+    let find = |name: &str| (name == "MOSQUITTO_PERSISTENCE_LOCATION").then(|| "/data".into());
+    assert_eq!(found(Environment::read(find).unwrap()), "/data");
+}
+
+#[test]
+fn links_of_strangers_are_not_followed() {
+    let folder = Folder::new("links");
+    let text = "listener PORT 127.0.0.1\nuser root\npassword_file FOLDER/passwords\n\
+                pid_file FOLDER/midge.pid\nlog_dest stderr\nlog_dest file FOLDER/midge.log\n";
+    // As Kubernetes mounts files: by way of a second link, to a directory.
+    fs::create_dir(folder.file("version")).unwrap();
+    symlink("version", folder.file("data")).unwrap();
+    for name in ["passwords", "midge.pid", "midge.log"] {
+        folder.writes(&format!("version/{name}"), "");
+        symlink(format!("data/{name}"), folder.file(name)).unwrap();
+    }
+    let mut midge = start(&folder, text);
+    assert!(
+        !fs::read(folder.file("version/midge.log"))
+            .unwrap()
+            .is_empty()
+    );
+    midge.signals("-TERM");
+    assert_eq!(midge.ends().code(), Some(0));
+    if own_id() != 0 {
+        return; // nobody else can give a link away; src/net/disk.rs has the table
+    }
+    let file = folder.file("midge.conf");
+    for (name, code) in [("passwords", 3), ("midge.log", 14), ("midge.pid", 14)] {
+        let link = folder.file(name);
+        let _ = fs::remove_file(&link); // the pid file's is gone with the first broker
+        symlink(format!("data/{name}"), &link).unwrap();
+        lchown(&link, Some(54_321), None).unwrap();
+        let arguments = ["-c", file.to_str().unwrap()];
+        let (found, err) = run_in(&[], &arguments);
+        let words = "a symbolic link that belongs to user 54321";
+        let log = fs::read_to_string(folder.file("version/midge.log")).unwrap();
+        assert_eq!(found, code, "{name}: {err}");
+        assert!(err.contains(words) || log.contains(words), "{name}: {err}");
+        let allowed = [("MOSQUITTO_UNSAFE_ALLOW_SYMLINKS", "1")];
+        let midge = start_in(&allowed, &folder, text);
+        drop(midge);
+        lchown(&link, Some(0), None).unwrap();
+    }
+}
+
 #[test]
 fn a_storm_of_connections_is_told_in_a_bounded_number_of_lines() {
     let folder = Folder::new("storm");
@@ -507,4 +663,29 @@ fn a_storm_of_connections_is_told_in_a_bounded_number_of_lines() {
     // What comes afterwards is written again.
     midge.client(V311, "bob");
     midge.waits_for_log("as bob");
+}
+
+#[test]
+fn destinations_and_types_that_mean_nothing_here_are_named_or_harmless() {
+    let folder = Folder::new("odd-log");
+    let path = folder.writes("midge.conf", "listener 1\nlog_dest dlt\nlog_dest android\n");
+    let (code, _, err) = run(&["-c", path.to_str().unwrap(), "--test-config"]);
+    assert_eq!(code, 0);
+    for words in [
+        "nothing is written to DLT",
+        "nothing is written to Android's log",
+    ] {
+        assert!(err.contains(words), "{err}");
+    }
+    let midge = start(
+        &folder,
+        &format!("{OPEN}log_type information\nlog_type internal\nlog_type websockets\n"),
+    );
+    midge.subscriber("ann", "tea/+", 1);
+    midge.waits_for_log("New client connected");
+    let log = midge.log();
+    assert!(
+        !log.contains("Warning") && !log.contains("Sending"),
+        "{log}"
+    );
 }

@@ -37,10 +37,9 @@ const BROKER: &[&[&str]] = &[
 
 /// Inside the shell: links under the turn.
 const NET: &[&[&str]] = &[
-    &[
-        "stream", "disk", "service", "signals", "syslog", "throttle", "clocks",
-    ],
-    &["logger"],
+    &["stream", "disk", "signals", "syslog", "throttle", "clocks"],
+    &["environment"],
+    &["logger", "service"],
     &["link", "listener"],
     &["setup"],
     &["mod"],

@@ -1,6 +1,8 @@
 //! Where log lines go, and how they look (`log_dest`, `log_type`, `log_timestamp…`). `env_logger`
 //! formats and writes them; what it writes to can be changed while it runs.
 
+use super::disk::Links;
+use super::environment::Environment;
 use super::syslog::{self, Syslog};
 use super::throttle::{Held, Throttle};
 use crate::bytes::cut_str;
@@ -12,10 +14,17 @@ use env_logger::Target;
 use log::{Level, LevelFilter, Record};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+/// What may be done with a new log file, before the umask: it holds names and addresses of users.
+const PRIVATE: u32 = 0o600;
+
+/// The same where the environment has a umask of its own for midge.
+const AS_UMASK_SAYS: u32 = 0o666;
 
 /// A line for the topics below `$SYS/broker/log`.
 #[derive(Debug)]
@@ -26,10 +35,24 @@ pub struct TopicLine {
     pub text: String,
 }
 
+/// How log files are opened.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    links: Links,
+    mode: u32,
+}
+
+#[derive(Debug)]
+struct LogFile {
+    file: File,
+    is_new: bool,
+}
+
 #[derive(Debug)]
 struct Outlets {
     settings: Log,
-    file: Option<File>,
+    opening: Opening,
+    file: Option<LogFile>,
     syslog: Option<Syslog>,
     /// Why nobody hears what is sent to syslog.
     syslog_error: Option<io::Error>,
@@ -50,8 +73,12 @@ impl Logger {
     ///
     /// # Errors
     /// In words, when a destination cannot be opened.
-    pub fn start(settings: Log) -> Result<Self, String> {
-        let outlets = Outlets::open(settings, Path::new(syslog::SOCKET))?;
+    pub fn start(settings: Log, environment: &Environment) -> Result<Self, String> {
+        let opening = Opening {
+            links: environment.links,
+            mode: environment.umask.map_or(PRIVATE, |_| AS_UMASK_SAYS),
+        };
+        let outlets = Outlets::open(settings, opening, Path::new(syslog::SOCKET))?;
         let logger = Self {
             outlets: Arc::new(Mutex::new(outlets)),
         };
@@ -76,7 +103,8 @@ impl Logger {
     /// # Errors
     /// In words, when a destination cannot be opened; the log goes on as it was.
     pub fn change(&self, settings: Log) -> Result<(), String> {
-        let outlets = Outlets::open(settings, Path::new(syslog::SOCKET))?;
+        let opening = self.lock().opening;
+        let outlets = Outlets::open(settings, opening, Path::new(syslog::SOCKET))?;
         let max_level = outlets.max_level();
         self.lock().take_over(outlets);
         log::set_max_level(max_level);
@@ -100,13 +128,24 @@ impl Logger {
         }
     }
 
+    /// Gives a log file that was made by this process to the user it is going to run as.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn give_file_to(&self, user_id: u32, group_id: u32) -> io::Result<()> {
+        match &self.lock().file {
+            Some(log) if log.is_new => fchown(&log.file, Some(user_id), Some(group_id)),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the log file again, for it may have been moved away.
     ///
     /// # Errors
     /// In words; the log goes on into the file it had.
     pub fn reopen(&self) -> Result<(), String> {
         let mut outlets = self.lock();
-        outlets.file = open_file(&outlets.settings)?;
+        outlets.file = outlets.opening.open(&outlets.settings)?;
         Ok(())
     }
 
@@ -150,8 +189,8 @@ impl Write for Logger {
 }
 
 impl Outlets {
-    fn open(settings: Log, syslog: &Path) -> Result<Self, String> {
-        let file = open_file(&settings)?;
+    fn open(settings: Log, opening: Opening, syslog: &Path) -> Result<Self, String> {
+        let file = opening.open(&settings)?;
         let facility = settings.facility;
         let mut syslog = settings
             .destinations
@@ -160,6 +199,7 @@ impl Outlets {
         let syslog_error = syslog.as_mut().and_then(|syslog| syslog.connect().err());
         Ok(Self {
             settings,
+            opening,
             file,
             syslog,
             syslog_error,
@@ -251,8 +291,8 @@ impl Outlets {
         if destinations.stderr {
             let _ = io::stderr().write_all(line);
         }
-        if let Some(file) = &mut self.file {
-            let _ = file.write_all(line);
+        if let Some(log) = &mut self.file {
+            let _ = log.file.write_all(line);
         }
         if let Some(syslog) = &mut self.syslog {
             syslog.send(self.priority, line.trim_ascii_end());
@@ -260,14 +300,28 @@ impl Outlets {
     }
 }
 
-/// The file that `settings` name, if they do.
-fn open_file(settings: &Log) -> Result<Option<File>, String> {
-    let Some(path) = &settings.destinations.file else {
-        return Ok(None);
-    };
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    file.map(Some)
-        .map_err(|error| format!("cannot open the log file {path}: {error}"))
+impl Opening {
+    /// The file that `settings` name, if they do.
+    fn open(self, settings: &Log) -> Result<Option<LogFile>, String> {
+        let Some(path) = &settings.destinations.file else {
+            return Ok(None);
+        };
+        let file = self.open_file(Path::new(path));
+        file.map(Some)
+            .map_err(|error| format!("cannot open the log file {path}: {error}"))
+    }
+
+    fn open_file(self, path: &Path) -> io::Result<LogFile> {
+        let mut options = OpenOptions::new();
+        options.append(true).mode(self.mode);
+        let (file, is_new) = match options.clone().create_new(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                (self.links.open(path, options.create(true))?, false)
+            }
+            opened => (opened?, true),
+        };
+        Ok(LogFile { file, is_new })
+    }
 }
 
 /// One line for each kind of line that was held back.
@@ -299,6 +353,11 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::path::PathBuf;
     use std::time::Duration;
+
+    const OPENING: Opening = Opening {
+        links: Links::Trusted,
+        mode: PRIVATE,
+    };
 
     fn socket(name: &str) -> (PathBuf, UnixDatagram) {
         let name = format!("midge-syslog-{name}-{}", std::process::id());
@@ -347,7 +406,7 @@ mod tests {
         // Facility times eight and priority (RFC 3164 4.1.1): daemon is 3, local0 to local7 are 16
         // to 23.
         for (facility, code) in [(None, 3), (Some(0), 16), (Some(7), 23)] {
-            let mut outlets = Outlets::open(settings(facility), &path).unwrap();
+            let mut outlets = Outlets::open(settings(facility), OPENING, &path).unwrap();
             let levels = [
                 (Level::Error, 3),
                 (Level::Warn, 4),
@@ -369,7 +428,7 @@ mod tests {
         let (path, first) = socket("restart");
         drop(first);
         fs::remove_file(&path).unwrap();
-        let mut outlets = Outlets::open(settings(None), &path).unwrap();
+        let mut outlets = Outlets::open(settings(None), OPENING, &path).unwrap();
         assert!(outlets.syslog_error.is_some());
         says(&mut outlets, Level::Info, "nobody hears this");
         for text in ["the first one", "the second one"] {

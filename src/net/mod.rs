@@ -10,6 +10,7 @@
 
 mod clocks;
 mod disk;
+pub mod environment;
 mod link;
 mod listener;
 pub mod logger;

@@ -1,7 +1,8 @@
 //! The shell and its configuration: reading it, opening what it asks for, and putting another one
 //! in force while the broker runs, as a whole or not at all.
 
-use super::disk::Disk;
+use super::disk::{Disk, NamedFiles};
+use super::environment::Environment;
 use super::listener::Listener;
 use super::{LISTENERS, Server};
 use crate::config::{self, Bind, Config, Input, SocketDomain};
@@ -23,6 +24,8 @@ pub struct Source {
     pub ports: Vec<u16>,
     /// Whether the command line asks for every line of the log, or for none.
     pub verbosity: Option<config::LogTypes>,
+    /// What the environment asks for.
+    pub environment: Environment,
 }
 
 impl Source {
@@ -42,13 +45,23 @@ impl Source {
         if let Some(types) = self.verbosity {
             config.log.types = types;
         }
-        let (lists, odd) = Lists::read(&config, &Disk)?;
+        if let Some(location) = &self.environment.persistence_location {
+            config.persistence.location = Some(location.clone());
+        }
+        let (lists, odd) = Lists::read(&config, &self.named_files())?;
         let warnings = warnings.iter().map(ToString::to_string).chain(odd);
         Ok(Setup {
             config,
             lists,
             warnings: warnings.collect(),
         })
+    }
+
+    /// The files that a configuration names.
+    fn named_files(&self) -> NamedFiles {
+        NamedFiles {
+            links: self.environment.links,
+        }
     }
 }
 
@@ -213,7 +226,8 @@ impl Server {
         self.loaded = new;
         self.config = Rc::new(placed);
         // Those who came by a listener that is gone are held to the rules it had, if they are there.
-        let lists = Lists::read(&self.config, &Disk).map_or(lists, |(lists, _)| lists);
+        let lists =
+            Lists::read(&self.config, &self.source.named_files()).map_or(lists, |(lists, _)| lists);
         self.broker
             .reconfigure(Rc::clone(&self.config), &lists, now);
         Ok(())
