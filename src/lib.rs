@@ -4,12 +4,15 @@
 pub mod broker;
 pub mod bytes;
 pub mod codec;
+pub mod command;
 pub mod config;
 pub mod limits;
+pub mod manual;
 pub mod message;
 pub mod net;
 pub mod passwd;
 pub mod policy;
+pub mod roff;
 pub mod time;
 pub mod topic;
 pub mod write_queue;

@@ -1,13 +1,12 @@
 //! The `midge` command: arguments, start, exit code.
 
-use getopts::{Matches, Options};
+use getopts::Matches;
 use midge::config::{self, Config, LogTypes, options};
-use midge::limits;
 use midge::net::environment::Environment;
 use midge::net::logger::Logger;
 use midge::net::service::{self, PidFile, Rights};
 use midge::net::{Server, Setup, Source};
-use midge::passwd;
+use midge::{command, limits, manual, passwd};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -49,25 +48,24 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(argument) => return refuse(&format!("{argument:?} is not text")),
     };
-    let options = command_line();
-    let matches = match options.parse(&arguments) {
+    let matches = match command::options().parse(&arguments) {
         Ok(matches) => matches,
         Err(error) => return refuse(&error.to_string()),
     };
+    if matches.opt_present("manual") {
+        return print_page(&matches.free);
+    }
     if let Some(argument) = matches.free.first() {
         return refuse(&format!("Unknown option '{argument}'"));
     }
     if matches.opt_present("h") {
-        return say(&usage(&options));
+        return say(&command::usage());
     }
     if matches.opt_present("version") {
         return say(&format!("midge version {}\n", env!("CARGO_PKG_VERSION")));
     }
     if matches.opt_present("options") {
         return say(&options::render_table());
-    }
-    if matches.opt_present("manual") {
-        return say(&options::render_page());
     }
     let source = match source(&matches) {
         Ok(source) => source,
@@ -119,46 +117,20 @@ fn passwd_arguments(called: &[OsString]) -> Option<&[OsString]> {
     }
 }
 
-fn command_line() -> Options {
-    let mut options = Options::new();
-    options.optopt("c", "config-file", "read this configuration file", "FILE");
-    options.optflag("d", "daemon", "run in the background");
-    options.optmulti(
-        "p",
-        "port",
-        "listen on PORT, on this machine only, unless the file names a listener (may be repeated)",
-        "PORT",
-    );
-    options.optflag("v", "verbose", "log everything, whatever log_type says");
-    options.optflag("q", "quiet", "log nothing, whatever log_type says");
-    options.optflag(
-        "",
-        "test-config",
-        "say whether the configuration can be taken, and end",
-    );
-    options.optflag(
-        "",
-        "options",
-        "list the options of configuration files, as Markdown",
-    );
-    options.optflag(
-        "",
-        "manual",
-        "print the manual page of configuration files, as roff",
-    );
-    options.optflag("h", "help", "show this");
-    options.optflag("", "version", "show the version");
-    options
-}
-
-fn usage(options: &Options) -> String {
-    let brief = format!(
-        "midge version {}\n\nmidge is an MQTT broker for small boards (MQTT 3.1, 3.1.1 and 5.0).\n\n\
-         Usage: midge [-c FILE] [-d] [-p PORT]... [-v] [-q]\n       midge -c FILE --test-config\n       \
-         midge passwd [...]",
-        env!("CARGO_PKG_VERSION")
-    );
-    options.usage(&brief)
+/// Prints the manual page of that name.
+fn print_page(names: &[String]) -> ExitCode {
+    let name = match names {
+        [] => manual::PAGES.first().map_or("", |page| page.0),
+        [name] => name,
+        [_, other, ..] => return refuse(&format!("Unknown option '{other}'")),
+    };
+    match manual::page(name) {
+        Some(page) => say(&page),
+        None => {
+            let pages = manual::PAGES.map(|page| page.0).join(", ");
+            refuse(&format!("there is no manual page '{name}', only {pages}"))
+        }
+    }
 }
 
 /// What the configuration is to be read from.
@@ -199,7 +171,7 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn refuse(why: &str) -> ExitCode {
-    eprintln!("Error: {why}.\n\n{}", usage(&command_line()));
+    eprintln!("Error: {why}.\n\n{}", command::usage());
     ExitCode::from(INVALID)
 }
 

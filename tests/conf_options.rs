@@ -4,7 +4,7 @@
 mod conf_files;
 
 use conf_files::{Disk, errors, first_error, is_taken, loaded, settings, warnings};
-use midge::config::options::{self, Opt, Scope, Support, render_manual, render_table};
+use midge::config::options::{self, Opt, Scope, Support, render_page, render_table};
 use midge::config::{Config, Input, load};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -807,7 +807,7 @@ fn names_that_are_nearly_right() {
 
 #[test]
 fn the_table_and_the_manual_have_every_name() {
-    let (table, manual) = (render_table(), render_manual());
+    let (table, manual) = (render_table(), render_page());
     assert_eq!(table.lines().count(), 2 + NAMES_COUNT + 2);
     for line in table.lines() {
         let cells = line.replace("\\|", "").matches('|').count();
@@ -822,9 +822,11 @@ fn the_table_and_the_manual_have_every_name() {
     }
     assert_eq!(manual.matches("\n.TP\n").count(), NAMES_COUNT + 2);
     for line in manual.lines().filter(|line| line.starts_with('.')) {
-        let known = [".SH ", ".TP", ".BI "]
-            .iter()
-            .any(|begin| line.starts_with(begin));
+        let known = [
+            ".TH ", ".SH ", ".PP", ".TP", ".BI ", ".RS 4", ".RE", ".nf", ".fi",
+        ]
+        .iter()
+        .any(|begin| line.starts_with(begin));
         assert!(known, "{line}");
     }
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 /// `broker` and `net` the order of the list is the order of the layers.
 const LAYERS: &[&[&str]] = &[
     &["limits"],
-    &["time", "bytes"],
+    &["time", "bytes", "roff"],
     &["message", "topic"],
     &["write_queue", "codec", "config"],
     &["policy"],
     &["broker"],
-    &["net", "passwd"],
+    &["net", "passwd", "command"],
+    &["manual"],
     &["main"],
 ];
 

@@ -12,7 +12,7 @@ mod security;
 
 use super::bridge::{Bridge, Secret};
 use super::draft::SecurityDraft;
-pub use super::render::{render_manual, render_page, render_table};
+pub use super::render::{render_page, render_table};
 use super::value::{Invalid, Note, STRING_BYTES_MAX, Value};
 use super::{Config, Listener};
 

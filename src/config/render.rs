@@ -1,6 +1,7 @@
 //! The table of options as text: rows for the README, entries for the manual page.
 
 use super::options::{Opt, Scope, Support, all};
+use crate::roff::Page;
 use std::fmt::Write;
 
 /// The table as Markdown, one row a name: name, scope, default, whether it works, and a note.
@@ -26,30 +27,31 @@ pub fn render_table() -> String {
     text
 }
 
-/// The whole manual page midge.conf(5), as roff.
+/// The manual page midge.conf(5), as roff.
 pub fn render_page() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let head = format!(
-        ".TH MIDGE.CONF 5 \"\" \"midge {version}\"\n\
-         .SH NAME\n\
-         midge.conf \\- the configuration file of midge(8), which is mosquitto's\n\
-         .SH DESCRIPTION\n\
-         A line holds the name of an option, a space and its value. A line that begins with # is a\n\
-         comment; anywhere else # is part of the value. Options of midge's own begin with\n\
-         .B midge_\n\
-         and may also be written as a comment that mosquitto skips, as in\n\
-         .BR \"#midge_log_wording 2.0\" .\n\
-         .PP\n\
-         What follows\n\
-         .B listener\n\
-         belongs to that listener. Where no listener is named, only this machine is served, on port\n\
-         1883. SIGHUP reads the file again and puts it in force as a whole, or not at all.\n"
+    let summary = "the configuration file of midge(8), which is mosquitto's";
+    let mut page = Page::new("midge.conf", 5, summary);
+    page.section("DESCRIPTION");
+    page.paragraph(
+        "A line holds the name of an option, a space and its value. A line that begins with # is a \
+         comment; anywhere else # is part of the value. Options of midge's own begin with `midge_` \
+         and may also be written as a comment that mosquitto skips, as in `#midge_log_wording 2.0`.",
     );
-    head + &render_manual()
+    page.paragraph(
+        "What follows `listener` belongs to that listener. Where no listener is named, only this \
+         machine is served, on port 1883. SIGHUP reads the file again and puts it in force as a \
+         whole, or not at all.",
+    );
+    page.paragraph("A broker for the network, whose clients need a username and a password:");
+    page.example(&["listener 1883", "password_file /etc/midge/passwd"]);
+    entries(&mut page);
+    page.section("SEE ALSO");
+    page.paragraph("midge(8), mosquitto_passwd(1)");
+    page.finish()
 }
 
-/// The body of midge.conf(5): one entry for each option, by scope.
-pub fn render_manual() -> String {
+/// One entry for each option, by scope.
+fn entries(page: &mut Page) {
     let scopes = [
         (Scope::Global, "GLOBAL OPTIONS"),
         (Scope::Security, "SECURITY OPTIONS"),
@@ -57,44 +59,33 @@ pub fn render_manual() -> String {
         (Scope::Listener, "LISTENER OPTIONS"),
         (Scope::Bridge, "BRIDGE OPTIONS"),
     ];
-    let mut text = String::new();
     for (scope, title) in scopes {
-        let _ = writeln!(text, ".SH {title}");
+        page.section(title);
         for option in all().filter(|option| option.scope() == scope) {
-            entry(&mut text, option);
+            page.entry(option.name, &option.shape(), option.doc);
+            if option.alias_of().is_none() {
+                details(page, option);
+            }
         }
     }
-    text
 }
 
-fn entry(text: &mut String, option: &Opt) {
-    let _ = writeln!(text, ".TP");
-    let _ = writeln!(
-        text,
-        ".BI {} \" {}\"",
-        roff(option.name),
-        roff(&option.shape())
-    );
-    let _ = writeln!(text, "{}", line(option.doc));
-    if option.alias_of().is_some() {
-        return;
-    }
+fn details(page: &mut Page, option: &Opt) {
     if !matches!(option.default, "" | "none") {
-        let _ = writeln!(text, "Default: {}.", roff(option.default));
+        page.sentences(&format!("Default: {}.", option.default));
     }
-    let support = match option.support {
-        Support::Works => String::new(),
-        Support::Warns(what) => format!("Not in effect: {what}."),
-        Support::Refuses(why) => format!("midge does not start with it: {why}."),
-    };
-    if !support.is_empty() {
-        let _ = writeln!(text, "{}", line(&support));
+    match option.support {
+        Support::Works => {}
+        Support::Warns(what) => page.sentences(&format!("Not in effect: {what}.")),
+        Support::Refuses(why) => {
+            page.sentences(&format!("midge does not start with it: {why}."));
+        }
     }
     if !option.note.is_empty() {
-        let _ = writeln!(text, "({}.)", roff(option.note));
+        page.sentences(&format!("({}.)", option.note));
     }
     if !option.is_reloadable() {
-        let _ = writeln!(text, "A change waits for a restart.");
+        page.sentences("A change waits for a restart.");
     }
 }
 
@@ -131,20 +122,4 @@ fn scope(scope: Scope) -> &'static str {
 /// Text for a cell of a Markdown table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('*', "\\*")
-}
-
-/// Text that roff takes as it is.
-fn roff(text: &str) -> String {
-    text.replace('\\', "\\e")
-        .replace('-', "\\-")
-        .replace('"', "\\(dq")
-}
-
-/// Text for a line of its own, which must not look like a request.
-fn line(text: &str) -> String {
-    let text = roff(text);
-    match text.starts_with(['.', '\'']) {
-        true => format!("\\&{text}"),
-        false => text,
-    }
 }

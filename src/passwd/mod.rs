@@ -7,10 +7,14 @@
 //! to (`-`), a hash.
 
 mod file;
+mod options;
 mod prompt;
+
+pub use options::render_page;
 
 use crate::limits::PBKDF2_ITERATIONS_MAX;
 use crate::policy::hash::{Recipe, StoredHash};
+use options::Flag;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
@@ -25,22 +29,6 @@ const FIELD_BYTES_MAX: usize = 65_535;
 
 /// What stands for standard output.
 const STDOUT: &str = "-";
-
-const USAGE: &str = "\
-midge passwd (mosquitto_passwd) manages password files for midge and mosquitto.
-
-Usage: mosquitto_passwd [-H HASH] [-I COUNT] [-c | -D] FILE USERNAME
-       mosquitto_passwd [-H HASH] [-I COUNT] [-c] -b FILE USERNAME PASSWORD
-       mosquitto_passwd [-H HASH] [-I COUNT] -U FILE
-
- -b : batch mode: take the password from the command line, where others may see it
- -c : create FILE; one that exists is overwritten; as FILE, - is standard output
- -D : delete the user instead of setting a password
- -H : sha512-pbkdf2 (the default), sha512 (for mosquitto 1.6 and older) or argon2id
-      (mosquitto 2.1 and newer; each login takes 46 MiB)
- -I : iterations of sha512-pbkdf2; 1000 if not said
- -U : turn the plain text passwords in FILE into hashes; what is hashed already stays
-";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -121,7 +109,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         Err(failure) => {
             eprintln!("Error: {failure}.");
             if failure.is_usage() {
-                eprint!("\n{USAGE}");
+                eprint!("\n{}", options::usage());
             }
             ExitCode::FAILURE
         }
@@ -136,18 +124,17 @@ fn parse(arguments: &[OsString]) -> Result<Command, Failure> {
     let mut rest = arguments.iter();
     let mut free = Vec::new();
     while let Some(argument) = rest.next() {
-        match argument.to_str() {
-            Some("-h" | "--help") => return Ok(Command::Help),
-            Some("-b") => batch = true,
-            Some("-c") => create = true,
-            Some("-D") => delete = true,
-            Some("-U") => upgrade = true,
-            Some("-H") => hash = Some(rest.next().ok_or(Failure::Hash(None))?),
-            Some("-I") => iterations = Some(rest.next().ok_or(Failure::Iterations)?),
-            Some(option) if option.starts_with('-') && option != STDOUT => {
-                return Err(Failure::Option(argument.clone()));
-            }
-            _ => {
+        let flag = argument.to_str().and_then(options::find);
+        match flag {
+            Some(Flag::Help) => return Ok(Command::Help),
+            Some(Flag::Batch) => batch = true,
+            Some(Flag::Create) => create = true,
+            Some(Flag::Delete) => delete = true,
+            Some(Flag::Upgrade) => upgrade = true,
+            Some(Flag::Hash) => hash = Some(rest.next().ok_or(Failure::Hash(None))?),
+            Some(Flag::Iterations) => iterations = Some(rest.next().ok_or(Failure::Iterations)?),
+            None if is_option(argument) => return Err(Failure::Option(argument.clone())),
+            None => {
                 free.push(argument.clone());
                 free.extend(rest.by_ref().cloned());
             }
@@ -192,6 +179,10 @@ fn parse(arguments: &[OsString]) -> Result<Command, Failure> {
     }
 }
 
+fn is_option(argument: &OsStr) -> bool {
+    argument.as_bytes().starts_with(b"-") && argument != STDOUT
+}
+
 fn file_only(path: &OsString) -> Result<PathBuf, Failure> {
     if path == STDOUT {
         return Err(Failure::StdoutChanged);
@@ -228,7 +219,7 @@ fn with_iterations(recipe: Recipe, iterations: Option<u32>) -> Recipe {
 
 fn perform(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Help => print(USAGE.as_bytes()),
+        Command::Help => print(options::usage().as_bytes()),
         Command::Set {
             target,
             user,
