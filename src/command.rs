@@ -57,6 +57,14 @@ pub const SWITCHES: &[Switch] = &[
         "test-config",
         "say whether the configuration can be taken, and end",
     ),
+    with(
+        "FILE",
+        switch(
+            "",
+            "tls-keylog",
+            "write the keys of TLS connections to FILE: not in effect, for there is no TLS yet",
+        ),
+    ),
     switch(
         "",
         "options",

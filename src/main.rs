@@ -89,6 +89,12 @@ fn obey(matches: &Matches, source: Source) -> Result<(), Failure> {
         ..source
     };
     let mut setup = read(&source)?;
+    if matches.opt_present("tls-keylog") {
+        setup.warnings.push(String::from(
+            "Warning: --tls-keylog is accepted, but not in effect: TLS is not supported yet, so \
+             that there are no keys to write.",
+        ));
+    }
     setup
         .warnings
         .extend(service::rights_out_of_reach(&source.environment));

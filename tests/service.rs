@@ -689,3 +689,16 @@ fn destinations_and_types_that_mean_nothing_here_are_named_or_harmless() {
         "{log}"
     );
 }
+
+#[test]
+fn a_key_log_for_tls_is_taken_with_a_warning() {
+    let (code, _, err) = run(&["--tls-keylog", "/nowhere/keys", "--test-config"]);
+    assert_eq!(code, 0);
+    assert!(
+        err.starts_with("Warning: --tls-keylog is accepted, but not in effect"),
+        "{err}"
+    );
+    let (code, _, err) = run(&["--tls-keylog"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("tls-keylog"), "{err}");
+}
