@@ -271,7 +271,7 @@ fn drop_rights(rights: Rights, logger: &Logger) -> Result<(), String> {
     log::info!("Running as user {}.", account.name);
     if let Err(why) = logger.reopen() {
         log::warn!(
-            "Warning: {why}. It must belong to user {}, or no reload succeeds.",
+            "Warning: {why}. It must belong to user {} to be opened again once it is moved away.",
             account.name
         );
     }

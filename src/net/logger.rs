@@ -78,7 +78,8 @@ impl Logger {
             links: environment.links,
             mode: environment.umask.map_or(PRIVATE, |_| AS_UMASK_SAYS),
         };
-        let outlets = Outlets::open(settings, opening, Path::new(syslog::SOCKET))?;
+        let file = opening.open(&settings)?;
+        let outlets = Outlets::new(settings, opening, file, Path::new(syslog::SOCKET));
         let logger = Self {
             outlets: Arc::new(Mutex::new(outlets)),
         };
@@ -98,13 +99,21 @@ impl Logger {
         Ok(logger)
     }
 
-    /// Changes the settings; all destinations are opened before any is given up.
+    /// Changes the settings. A file that is not another one and cannot be opened again, as root's
+    /// cannot by the user midge runs as, stays open as it is.
     ///
     /// # Errors
-    /// In words, when a destination cannot be opened; the log goes on as it was.
+    /// In words, when another file cannot be opened; the log goes on as it was.
     pub fn change(&self, settings: Log) -> Result<(), String> {
         let opening = self.lock().opening;
-        let outlets = Outlets::open(settings, opening, Path::new(syslog::SOCKET))?;
+        let file = match opening.open(&settings) {
+            Err(why) if self.lock().has_file_of(&settings) => {
+                log::warn!("Warning: {why}. The log goes on into the file it had.");
+                self.lock().file.take()
+            }
+            opened => opened?,
+        };
+        let outlets = Outlets::new(settings, opening, file, Path::new(syslog::SOCKET));
         let max_level = outlets.max_level();
         self.lock().take_over(outlets);
         log::set_max_level(max_level);
@@ -189,15 +198,14 @@ impl Write for Logger {
 }
 
 impl Outlets {
-    fn open(settings: Log, opening: Opening, syslog: &Path) -> Result<Self, String> {
-        let file = opening.open(&settings)?;
+    fn new(settings: Log, opening: Opening, file: Option<LogFile>, syslog: &Path) -> Self {
         let facility = settings.facility;
         let mut syslog = settings
             .destinations
             .syslog
             .then(|| Syslog::new(syslog, facility));
         let syslog_error = syslog.as_mut().and_then(|syslog| syslog.connect().err());
-        Ok(Self {
+        Self {
             settings,
             opening,
             file,
@@ -206,7 +214,11 @@ impl Outlets {
             lines: VecDeque::new(),
             throttle: Throttle::default(),
             priority: 6,
-        })
+        }
+    }
+
+    fn has_file_of(&self, settings: &Log) -> bool {
+        self.file.is_some() && self.settings.destinations.file == settings.destinations.file
     }
 
     /// Goes on with what `new` has opened.
@@ -406,7 +418,7 @@ mod tests {
         // Facility times eight and priority (RFC 3164 4.1.1): daemon is 3, local0 to local7 are 16
         // to 23.
         for (facility, code) in [(None, 3), (Some(0), 16), (Some(7), 23)] {
-            let mut outlets = Outlets::open(settings(facility), OPENING, &path).unwrap();
+            let mut outlets = Outlets::new(settings(facility), OPENING, None, &path);
             let levels = [
                 (Level::Error, 3),
                 (Level::Warn, 4),
@@ -428,7 +440,7 @@ mod tests {
         let (path, first) = socket("restart");
         drop(first);
         fs::remove_file(&path).unwrap();
-        let mut outlets = Outlets::open(settings(None), OPENING, &path).unwrap();
+        let mut outlets = Outlets::new(settings(None), OPENING, None, &path);
         assert!(outlets.syslog_error.is_some());
         says(&mut outlets, Level::Info, "nobody hears this");
         for text in ["the first one", "the second one"] {
