@@ -290,7 +290,7 @@ impl Model {
                         retain: true,
                         ..terms.copy(message)
                     },
-                    kind: Kind::Replay(filter.into()),
+                    kind: Kind::Replay([filter.into()].into()),
                     required: required && !is_too_big,
                     is_blurred: false,
                 });
@@ -304,7 +304,7 @@ impl Model {
             .get_mut(&client)
             .map(|session| &mut session.dues);
         for due in dues.into_iter().flatten() {
-            due.required &= !matches!(&due.kind, Kind::Replay(of) if of == filter);
+            due.required &= !matches!(&due.kind, Kind::Replay(of) if of.contains(filter));
         }
     }
 }

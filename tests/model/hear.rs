@@ -4,6 +4,7 @@ use super::{
     Client, Copy, Due, Flying, Heard, Kind, Message, Model, NEVER, Published, Session, Shared,
 };
 use super::{matches, within_share};
+use std::collections::BTreeSet;
 
 impl Model {
     /// A PUBLISH is heard: a second time, or for the first.
@@ -202,9 +203,17 @@ impl Model {
         let is_clear = found.iter().all(is_clear) && !is_shared;
         // Where it could have been any of several, nothing is said about their order.
         let is_blurred = session.lagging || !session.has_properties || is_shared;
+        let replayed = |at: &usize| match &session.dues[*at].kind {
+            Kind::Replay(filters) => filters.clone(),
+            Kind::Live | Kind::Unordered => BTreeSet::new(),
+        };
+        let filters: BTreeSet<String> = found.iter().flat_map(replayed).collect();
         for at in found {
             let due = &mut session.dues[*at];
             due.is_blurred |= is_blurred;
+            if let Kind::Replay(of) = &mut due.kind {
+                of.clone_from(&filters);
+            }
             if !is_clear && due.kind == Kind::Live {
                 due.kind = Kind::Unordered;
             }

@@ -90,8 +90,9 @@ enum Kind {
     Live,
     /// By a second PUBLISH of the same, or from the session of another: in any order.
     Unordered,
-    /// Because it was retained when this filter was subscribed to: in any order.
-    Replay(String),
+    /// Because it was retained when this filter was subscribed to: in any order. Of two subscriptions
+    /// that were due the same and heard it once, nobody can tell which was served: it is either's.
+    Replay(BTreeSet<String>),
 }
 
 /// How one copy of a message is to look.
