@@ -315,6 +315,7 @@ impl Run {
             self.note(|| format!("{} says {reply:?}", name(who)));
             if let Some(packet) = self.reply(who, *reply) {
                 bytes.extend(packet.bytes(version));
+                self.model.speaks(who);
             }
             // What comes in one turn must not overflow the write queue of a subscriber.
             if bytes.len() >= HUGE_BYTES {
@@ -323,9 +324,6 @@ impl Run {
             }
         }
         self.t.sends_bytes(seat, &bytes);
-        if !bytes.is_empty() {
-            self.model.speaks(who);
-        }
         self.listen()
     }
 
