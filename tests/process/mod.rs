@@ -141,6 +141,60 @@ impl Drop for Midge {
     }
 }
 
+/// A directory of its own for one test, removed with it.
+pub struct Folder {
+    pub path: PathBuf,
+}
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("midge-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self { path }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn writes(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.file(name), text).unwrap();
+        self.file(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A broker with a configuration file, in which PORT stands for its port.
+pub fn start(folder: &Folder, text: &str) -> Midge {
+    start_in(&[], folder, text)
+}
+
+/// The same with variables in its environment.
+pub fn start_in(environment: &[(&str, &str)], folder: &Folder, text: &str) -> Midge {
+    Midge::start_as(|port| {
+        let text = text.replace("PORT", &port.to_string());
+        let text = text.replace("FOLDER", folder.path.to_str().unwrap());
+        let path = folder.writes("midge.conf", &text);
+        let mut command = Command::new(MIDGE);
+        command.arg("-c").arg(path);
+        command.envs(environment.iter().copied());
+        command
+    })
+}
+
+/// Rewrites the configuration file and tells the broker.
+pub fn reload(folder: &Folder, midge: &Midge, change: impl FnOnce(String) -> String) {
+    let path = folder.file("midge.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, change(text)).unwrap();
+    midge.signals("-HUP");
+}
+
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
