@@ -441,3 +441,20 @@ fn waits_for(mut holds: impl FnMut() -> bool) {
         sleep(Duration::from_millis(2));
     }
 }
+
+#[test]
+fn what_its_sockets_were_opened_with_waits_for_a_restart() {
+    let folder = Folder::new("sockets");
+    let open = "listener PORT 127.0.0.1\nallow_anonymous true\nuser root\n";
+    let midge = start(&folder, open);
+    reload(&folder, &midge, |text| {
+        text + "socket_domain ipv4\nbind_interface lo\n"
+    });
+    for words in [
+        "socket_domain: both becomes ipv4, after a restart",
+        "bind_interface: all becomes lo, after a restart",
+    ] {
+        midge.waits_for_log(words);
+    }
+    midge.client(V311, "ann");
+}

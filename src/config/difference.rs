@@ -169,7 +169,6 @@ impl fmt::Display for Difference {
         f.write_str(match self.reload {
             Reload::Now => "",
             Reload::NewConnections => ", for new connections",
-            Reload::Reopens => ", and the listener is opened anew",
             Reload::Reconnects => ", when the bridge connects again",
             Reload::Restart => ", after a restart",
         })

@@ -58,8 +58,6 @@ pub enum Reload {
     Now,
     /// It holds for connections made from then on.
     NewConnections,
-    /// Its listener is closed and opened again.
-    Reopens,
     /// Its bridge hangs up and connects again, now or later.
     Reconnects,
     /// It waits for a restart.

@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Opt] = &[
         text(|l| &mut l.bind_interface),
         "Binds the listener to this network interface alone.",
     )
-    .at(Reload::Reopens),
+    .at(Reload::Restart),
     listener(
         "cafile",
         "none",
@@ -239,7 +239,6 @@ pub(super) const ROWS: &[Opt] = &[
         }),
         "What is spoken on the listener.",
     )
-    .at(Reload::Reopens)
     .note("websockets is refused yet; a listener with http_api is not opened"),
     listener(
         "proxy_protocol_v2_require_tls",
@@ -279,28 +278,28 @@ pub(super) const ROWS: &[Opt] = &[
         ),
         "Listens on IPv4 or IPv6 alone.",
     )
-    .at(Reload::Reopens),
+    .at(Reload::Restart),
     ignored(
         "tls_engine",
         Scope::Listener,
         "An OpenSSL engine for the server's key.",
         "there are no OpenSSL engines here",
     )
-    .at(Reload::Reopens),
+    .at(Reload::Restart),
     ignored(
         "tls_engine_kpass_sha1",
         Scope::Listener,
         "The SHA-1 of the password of the engine's key.",
         "there are no OpenSSL engines here",
     )
-    .at(Reload::Reopens),
+    .at(Reload::Restart),
     ignored(
         "tls_keyform",
         Scope::Listener,
         "The form of the server's key, pem or engine.",
         "there are no OpenSSL engines here",
     )
-    .at(Reload::Reopens),
+    .at(Reload::Restart),
     listener(
         "tls_version",
         "tlsv1.2",
