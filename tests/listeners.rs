@@ -72,7 +72,7 @@ fn the_username_takes_the_place_of_the_client_identifier() {
             let cat = t.says_connect(version, nameless);
             t.refused(
                 cat,
-                ReasonCode::ClientIdentifierNotValid,
+                ReasonCode::NotAuthorized,
                 "the username is the Client Identifier here; give one",
             );
         }

@@ -130,11 +130,11 @@ impl Cause {
             Self::Decode(error) => error.reason_code(),
             Self::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
             Self::ConnAckTooLarge | Self::WillTooLarge => ReasonCode::PacketTooLarge,
-            Self::NoClientIdentifier | Self::NoUsername | Self::KeepAliveTooLong(_) => {
+            Self::NoClientIdentifier | Self::KeepAliveTooLong(_) => {
                 ReasonCode::ClientIdentifierNotValid
             }
             Self::VersionNotAccepted(_) => ReasonCode::UnsupportedProtocolVersion,
-            Self::Refused(_) => ReasonCode::NotAuthorized,
+            Self::Refused(_) | Self::NoUsername => ReasonCode::NotAuthorized,
             Self::TopicName(_) | Self::TopicTooLong | Self::WillTopic(_) => {
                 ReasonCode::TopicNameInvalid
             }

@@ -448,7 +448,11 @@ fn tell(identity: &Identity, told: &Told, listener: &Listener, config: &Config, 
 /// Sends a CONNACK that refuses, where the version has one for this cause [MQTT-3.2.2-4]
 /// [MQTT5-3.1.4-2], in the length that the client takes.
 pub fn refuse(conn: ConnId, version: ProtocolVersion, cause: &Cause, state: &mut State) {
-    let reason = cause.reason();
+    let reason = match (cause, version.has_reason_codes()) {
+        // Choice: 3.x has no word for it either; it is mosquitto's, which the client can act on.
+        (Cause::WillTooLarge, false) => ReasonCode::NotAuthorized,
+        (cause, _) => cause.reason(),
+    };
     let sayable = matches!(
         reason,
         ReasonCode::UnsupportedProtocolVersion
