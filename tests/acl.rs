@@ -381,13 +381,20 @@ fn lines_that_do_not_do_what_they_seem_to() {
     noticed(
         "user ann\npattern a/x%c\ntopic %u/#",
         &[
-            "line 2: %c and %u stand for a name only as a whole level; beside other characters \
-             they are taken literally",
+            "line 2: %c and %u stand for a name only as a whole level, as in mosquitto 2.1; beside \
+             other characters they are taken literally, where mosquitto 2.0 put the name in",
             "line 3: %c and %u stand for a name only in a 'pattern' line; here they are taken \
              literally",
         ],
     );
     answers("pattern a/x%c", &[(ANN, Read, "a/xc1", false)]);
+    // What mosquitto 2.0 denied must not come to be allowed in silence.
+    let errors = AclFile::parse(b"topic #\npattern deny a/%c/x%u").unwrap_err();
+    assert_eq!(
+        errors[0].to_string(),
+        "line 2: this pattern would deny nothing: %c and %u stand for a name only as a whole \
+         level; give the token a level of its own, or deny more"
+    );
     noticed(
         "topic read",
         &["line 1: 'read' is taken as the topic filter, because nothing follows it"],

@@ -141,6 +141,8 @@ pub enum AclLineError {
         /// Why.
         error: TopicFilterError,
     },
+    /// A pattern that denies has `%c` or `%u` beside other characters in its level.
+    DeniesNothing,
 }
 
 /// Whose rules the lines being read add to.
@@ -201,6 +203,10 @@ impl AclFile {
             }
             "pattern" => {
                 let (grant, filter) = rule(rest)?;
+                // Choice: what 2.0 denied must not come to be allowed in silence.
+                if matches!(grant, Grant::Deny) && has_part_token(filter) {
+                    return Err(AclLineError::DeniesNothing);
+                }
                 self.notices.extend(odd_pattern(line, rest, filter));
                 self.patterns.add(grant, filter);
                 Ok(())
@@ -378,11 +384,16 @@ fn odd_topic(line: usize, rest: &str, filter: &str) -> Option<AclNotice> {
     Some(AclNotice { line, what })
 }
 
-fn odd_pattern(line: usize, rest: &str, filter: &str) -> Option<AclNotice> {
+/// Whether `%c` or `%u` stands beside other characters in its level.
+fn has_part_token(filter: &str) -> bool {
     let is_part =
         |level: &str| !TOKENS.contains(&level) && TOKENS.iter().any(|token| level.contains(token));
+    filter.split('/').any(is_part)
+}
+
+fn odd_pattern(line: usize, rest: &str, filter: &str) -> Option<AclNotice> {
     let has_token = filter.split('/').any(|level| TOKENS.contains(&level));
-    let token = if filter.split('/').any(is_part) {
+    let token = if has_part_token(filter) {
         Some(AclOddity::TokenNotWholeLevel)
     } else {
         (!has_token).then_some(AclOddity::PatternWithoutToken)
@@ -442,6 +453,10 @@ impl fmt::Display for AclLineError {
             Self::Filter { filter, error } => {
                 write!(f, "'{}': {error}", filter.escape_debug())
             }
+            Self::DeniesNothing => f.write_str(
+                "this pattern would deny nothing: %c and %u stand for a name only as a whole level; \
+                 give the token a level of its own, or deny more",
+            ),
         }
     }
 }
@@ -459,8 +474,8 @@ impl fmt::Display for AclOddity {
                 "this pattern has neither %c nor %u as a level, so that it holds for every client",
             ),
             Self::TokenNotWholeLevel => f.write_str(
-                "%c and %u stand for a name only as a whole level; beside other characters they \
-                 are taken literally",
+                "%c and %u stand for a name only as a whole level, as in mosquitto 2.1; beside \
+                 other characters they are taken literally, where mosquitto 2.0 put the name in",
             ),
             Self::TokenOutsidePattern => f.write_str(
                 "%c and %u stand for a name only in a 'pattern' line; here they are taken \
