@@ -150,6 +150,16 @@ impl SpareFlights {
     }
 }
 
+/// Places that a queue begins with.
+const FIRST_PLACES: usize = 4;
+
+/// Places by which a full queue grows: by an eighth, not by as many as it has. Queues of sessions
+/// that are away grow in step with one another, and what they have but do not use is memory
+/// that nobody else can have.
+fn places_more(capacity: usize) -> usize {
+    (capacity / 8).max(FIRST_PLACES)
+}
+
 impl Flights {
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
@@ -217,6 +227,9 @@ impl Flights {
         self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
         self.queue_payload_bytes += delivery.message.payload_bytes();
         self.queued_bytes += u64::from(delivery.bytes());
+        if self.queue.len() == self.queue.capacity() {
+            self.queue.reserve_exact(places_more(self.queue.len()));
+        }
         self.queue.push_back(delivery);
     }
 
