@@ -183,3 +183,63 @@ pub const LOG_LINES_PER_KIND: u32 = 100;
 
 /// Milliseconds in which log lines of one kind are counted.
 pub const LOG_LINES_INTERVAL_MS: u64 = 1000;
+
+/// Sixteenths of `memory_limit` from which on QoS 0 messages to slow readers are dropped: whoever
+/// keeps up loses nothing yet, and what was queued or retained keeps a sixth of its room.
+pub const MEMORY_SLOW_READERS: usize = 10;
+
+/// Sixteenths of `memory_limit` that what has to wait may fill: retained messages, messages for who
+/// is away or behind, subscriptions. Traffic between those who keep up goes on above it.
+pub const MEMORY_QUEUES: usize = 12;
+
+/// Sixteenths of `memory_limit` within which parts of long packets are kept, and messages are sent
+/// at once to who takes them.
+pub const MEMORY_PACKETS: usize = 13;
+
+/// Sixteenths of `memory_limit` within which connections are accepted, and passwords hashed: more
+/// than all the above may fill, or nobody could come for what waits. What is above stays free for
+/// what is too small, or too seldom, to be asked for.
+pub const MEMORY_CONNECTIONS: usize = 14;
+
+/// Sixteenths of `memory_limit` within which Wills, accepted long before, find their receivers.
+pub const MEMORY_WILLS: usize = 15;
+
+/// Bytes that wait for a client beyond which it is slow where memory is short: what a prompt one
+/// may be sent in one turn.
+pub const SLOW_READER_BYTES: usize = 64 << 10;
+
+/// Bytes that wait for a client up to which it is not even slow where nothing new may wait: all the
+/// figures of `$SYS`, say.
+pub const PROMPT_READER_BYTES: usize = 4 << 10;
+
+/// As [`READ_PAUSE_ABOVE_BYTES`], where memory is short.
+pub const READ_PAUSE_SHORT_BYTES: usize = 4 << 10;
+
+/// Bytes of its own waiting for a client above which acknowledgements come without words: who does
+/// not read them must not be sent ten times what it sends.
+pub const REASON_STRINGS_BELOW_BYTES: usize = 16 << 10;
+
+/// Bytes of memory that must be free for retained messages to be replayed: a write queue's own part
+/// that grows twice, and a topic.
+pub const REPLAY_SPARE_BYTES: usize = 4 * REPLAY_BELOW_BYTES;
+
+/// Seconds without a refusal after which an episode of short memory is over.
+pub const MEMORY_EPISODE_S: u64 = 10;
+
+/// Bytes that a connection takes in the tables of both halves, which double when they are full.
+pub const CONNECTION_TABLE_BYTES: usize = 128;
+
+/// Bytes that a session takes in such tables.
+pub const SESSION_TABLE_BYTES: usize = 64;
+
+/// Bytes of a session and its connection beside what CONNECT brings.
+pub const SESSION_BYTES: usize = 1024;
+
+/// Bytes that one filter of a SUBSCRIBE or UNSUBSCRIBE takes until it is answered, at most.
+pub const SUBSCRIBE_STEP_BYTES: usize = 64;
+
+/// Bytes of a level in a tree of topics, at most, beside its text.
+pub const LEVEL_BYTES: usize = 96;
+
+/// Bytes of a subscription beside its levels, a shared one's group included, at most.
+pub const SUBSCRIPTION_BYTES: usize = 320;

@@ -9,6 +9,7 @@
 //! Identifier, Message Expiry Interval), so that the same bytes serve everyone. A 3.1.1 receiver
 //! takes topic and payload; a 5.0 receiver takes all three.
 
+use crate::limits;
 use crate::time::Mono;
 use std::num::NonZeroU16;
 use std::rc::Rc;
@@ -224,6 +225,15 @@ impl Publication<'_> {
         });
         self.message = Some(Rc::clone(&message));
         message
+    }
+
+    /// Bytes that sending it to one more client may put into memory: the topic, which may become a
+    /// Topic Alias, and the body, unless that is shared and kept already.
+    pub fn new_bytes(&self) -> usize {
+        let body = self.properties.len() + self.payload.len();
+        let is_shared = body > limits::COPY_BELOW && self.message.is_some();
+        let topic = self.topic.len();
+        2 * topic + if is_shared { 0 } else { topic + body }
     }
 
     /// Whether `identity` published it, by Client Identifier.

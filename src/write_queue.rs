@@ -77,6 +77,9 @@ impl SpareBuffers {
     }
 }
 
+/// Bytes that the first allocation of a vector of bytes takes, at least.
+const MIN_BYTES: usize = 8;
+
 /// What waits behind `front`.
 #[derive(Debug, Default)]
 struct More {
@@ -99,6 +102,34 @@ impl WriteQueue {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Bytes of heap that appending `bytes` own bytes, or a shared slice, takes at most.
+    pub fn growth(&self, bytes: usize) -> usize {
+        let full = |len: usize, capacity: usize| match len + bytes <= capacity {
+            true => 0,
+            false => capacity.max(len + bytes - capacity).max(MIN_BYTES),
+        };
+        let chunk = size_of::<Chunk>();
+        match &self.more {
+            None if self.front.len() < limits::CHUNK_BYTES_MAX => {
+                full(self.front.len(), self.front.capacity()) + size_of::<More>() + 4 * chunk
+            }
+            None => bytes + size_of::<More>() + 4 * chunk,
+            Some(more) => {
+                let table = match more.chunks.len() + 1 < more.chunks.capacity() {
+                    true => 0,
+                    false => more.chunks.capacity() * chunk,
+                };
+                let tail = match more.chunks.back() {
+                    Some(Chunk::Bytes(tail)) if tail.len() < limits::CHUNK_BYTES_MAX => {
+                        full(tail.len(), tail.capacity())
+                    }
+                    _ => bytes,
+                };
+                table + tail
+            }
+        }
     }
 
     /// Appends what `encode` appends to the vector it is given. It must not touch what is there.

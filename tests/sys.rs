@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use table::*;
 
 /// Topics below `$SYS/broker/` that hold "0" at the start.
-const COUNTS: [&str; 28] = [
+const COUNTS: [&str; 35] = [
     "bytes/received",
     "bytes/sent",
     "clients/active",
@@ -22,13 +22,20 @@ const COUNTS: [&str; 28] = [
     "clients/maximum",
     "clients/total",
     "connections/socket/count",
+    "heap/current",
+    "heap/maximum",
     "messages/received",
     "messages/sent",
     "messages/stored",
     "midge/dropped/expired",
+    "midge/dropped/memory",
     "midge/dropped/oversize",
     "midge/dropped/queue_full",
     "midge/dropped/slow_reader",
+    "midge/refused/connections",
+    "midge/refused/messages",
+    "midge/refused/packets",
+    "midge/refused/subscriptions",
     "packet/out/bytes",
     "publish/bytes/received",
     "publish/bytes/sent",

@@ -21,12 +21,12 @@ const LAYERS: &[&[&str]] = &[
 /// Inside the core: tables under verbs under the door.
 const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause", "topic_map"],
-    &["effects", "timers", "inflight", "retained"],
+    &["effects", "timers", "inflight", "retained", "memory"],
     &["client", "session", "subscriptions"],
     &["notices", "logins", "routes"],
     &["state", "layout"],
     &["deliver"],
-    &["relay"],
+    &["relay", "room"],
     &["distribute"],
     &["publish"],
     &["will", "replay", "sys"],

@@ -42,6 +42,8 @@ pub enum Cause {
     NoConnect,
     /// There are as many connections as there may be.
     TooManyConnections,
+    /// There is no memory left for what it needs.
+    MemoryShort,
     /// Its login waited too long for its turn, or could not wait at all.
     TooManyLogins,
     /// There are as many sessions as there may be.
@@ -124,7 +126,7 @@ impl Cause {
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::NoConnect => ReasonCode::MaximumConnectTime,
             Self::TooManyConnections | Self::TooManyLogins => ReasonCode::ServerBusy,
-            Self::TooManySessions => ReasonCode::QuotaExceeded,
+            Self::TooManySessions | Self::MemoryShort => ReasonCode::QuotaExceeded,
             Self::ClientIdentifierPrefix => ReasonCode::NotAuthorized,
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
             Self::Decode(error) => error.reason_code(),
@@ -245,6 +247,7 @@ impl fmt::Display for Cause {
             Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
             Self::NoConnect => f.write_str("no CONNECT in time"),
             Self::TooManyConnections => f.write_str("there are too many connections"),
+            Self::MemoryShort => f.write_str("memory is short here; try again later"),
             Self::TooManyLogins => f.write_str("too many clients log in at once"),
             Self::TooManySessions => f.write_str("there are as many sessions here as there may be"),
             Self::ClientIdentifierPrefix => {

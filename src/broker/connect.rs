@@ -5,6 +5,7 @@ use super::cause::Cause;
 use super::client::{self, Stage};
 use super::disconnect::{close_connection, connection_level, end_session, session_due};
 use super::key::{ConnId, SessionId};
+use super::memory::Refused;
 use super::session::{NEVER_EXPIRES, Session, bounded_expiry};
 use super::state::{Chance, State};
 use super::timers::TimerKey;
@@ -14,6 +15,7 @@ use crate::codec::dialect::ProtocolVersion;
 use crate::codec::property::{Properties, Property};
 use crate::codec::reason::ReasonCode;
 use crate::config::{Config, Listener, LogWording, Versions};
+use crate::limits;
 use crate::message::{Identity, QoS};
 use crate::policy::hash::Cost;
 use crate::policy::{Admission, Refusal};
@@ -68,10 +70,14 @@ pub fn connect(
     if !is_accepted(packet.version, listener.accept_protocol_versions) {
         return Err(Cause::VersionNotAccepted(packet.version)); // [MQTT-3.1.2-2] [MQTT5-3.1.2-2]
     }
+    let bytes = bytes_needed(packet, state);
+    if !state.memory.holds(bytes, limits::MEMORY_CONNECTIONS) {
+        return Err(short(bytes, state, now));
+    }
     let mut told = Told::default();
     let keep_alive_s = keep_alive(packet, &config, &mut told)?;
     let identity = identify(conn, packet, listener, state, &mut told)?;
-    if authenticate(&identity, packet.password, hashing, state)? == Entry::Waits {
+    if authenticate(&identity, packet.password, hashing, state, now)? == Entry::Waits {
         return Ok(Entry::Waits);
     }
     let will = packet
@@ -141,7 +147,8 @@ fn authenticate(
     identity: &Identity,
     password: Option<&[u8]>,
     hashing: Hashing,
-    state: &State,
+    state: &mut State,
+    now: Now,
 ) -> Result<Entry, Cause> {
     let admission = state.policy.admit(identity, password);
     let check = match admission.map_err(Cause::Refused)? {
@@ -151,10 +158,37 @@ fn authenticate(
     if hashing == Hashing::Later && check.cost_hint() != Cost::default() {
         return Ok(Entry::Waits);
     }
+    let bytes = check.cost_hint().memory_bytes;
+    if !state.memory.holds(bytes, limits::MEMORY_CONNECTIONS) {
+        return Err(short(bytes, state, now));
+    }
     match check.run() {
         true => Ok(Entry::Done),
         false => Err(Cause::Refused(Refusal::Credentials)),
     }
+}
+
+/// Bytes that letting a client in takes, at most.
+fn bytes_needed(packet: &Connect<'_>, state: &State) -> usize {
+    let will = packet.will.as_ref();
+    let will_bytes = will.map_or(0, |will| {
+        will.topic.len() + will.properties.as_bytes().len() + will.payload.len()
+    });
+    let count = state.sessions.len();
+    let tables = match count.is_power_of_two() {
+        true => count * limits::SESSION_TABLE_BYTES,
+        false => 0,
+    };
+    let names = packet.client_identifier.len() + packet.username.map_or(0, str::len);
+    let password = packet.password.map_or(0, <[u8]>::len);
+    2 * (names + password + will_bytes) + tables + limits::SESSION_BYTES
+}
+
+/// Counts a client that is not let in because of `bytes` that there are not.
+fn short(bytes: usize, state: &mut State, now: Now) -> Cause {
+    let State { memory, stats, .. } = state;
+    memory.refuse(Refused::Connection, bytes, stats, now);
+    Cause::MemoryShort
 }
 
 fn listener_of<'c>(conn: ConnId, state: &State, config: &'c Config) -> Option<&'c Listener> {

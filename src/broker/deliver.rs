@@ -5,6 +5,7 @@ use super::effects::Effects;
 use super::inflight::{Awaits, Delivery, SpareFlights, SubscriptionIdentifiers};
 use super::key::{ConnId, GroupId, SessionId};
 use super::layout::{Alias, Head, Layout, lay_out};
+use super::memory::{Memory, Refused};
 use super::session::{Session, Sessions};
 use super::state::State;
 use super::stats::Stats;
@@ -55,6 +56,7 @@ pub struct Tables<'s> {
     pub(super) effects: &'s mut Effects,
     pub(super) stats: &'s mut Stats,
     pub(super) spare_flights: &'s mut SpareFlights,
+    pub(super) memory: &'s mut Memory,
     pub(super) config: &'s Config,
     pub(super) policy: &'s Policy,
 }
@@ -68,6 +70,7 @@ pub struct Line<'s> {
     effects: &'s mut Effects,
     stats: &'s mut Stats,
     spare_flights: &'s mut SpareFlights,
+    memory: &'s mut Memory,
     config: &'s Config,
     policy: &'s Policy,
 }
@@ -86,6 +89,7 @@ impl State {
             effects: &mut self.effects,
             stats: &mut self.stats,
             spare_flights: &mut self.spare_flights,
+            memory: &mut self.memory,
             config: &self.config,
             policy: &self.policy,
         };
@@ -106,6 +110,7 @@ impl State {
             effects,
             stats,
             spare_flights: &mut self.spare_flights,
+            memory: &mut self.memory,
             config,
             policy,
         })
@@ -177,6 +182,7 @@ impl Tables<'_> {
             effects,
             stats,
             spare_flights: self.spare_flights,
+            memory: self.memory,
             config: self.config,
             policy: self.policy,
         };
@@ -297,9 +303,11 @@ fn note_dropping(session: &mut Session) {
 }
 
 impl Line<'_> {
-    /// Whether the in-flight window has room for one more message.
+    /// Whether the in-flight window has room for one more message. Where memory is short, it is
+    /// filled one by one.
     pub fn has_room(&self) -> bool {
         window_has_room(self.session, self.client, self.config)
+            && (self.memory.holds(0, limits::MEMORY_CONNECTIONS) || self.session.is_window_empty())
     }
 
     /// Whether a QoS 0 message has to wait behind others that wait, as it does where QoS 0 messages
@@ -329,6 +337,9 @@ impl Line<'_> {
             note_dropping(self.session);
             return;
         }
+        if self.memory.is_limited() && self.lacks_memory(publication, now) {
+            return;
+        }
         let Some(topic) = self.topic_outward(publication.topic) else {
             return;
         };
@@ -341,6 +352,18 @@ impl Line<'_> {
             identifiers: receiver.identifiers.as_slice(),
         };
         self.send_publish(publication, &head, now);
+    }
+
+    /// Whether there is too little memory to send a message at QoS 0, which is dropped then.
+    fn lacks_memory(&mut self, publication: &Publication<'_>, now: Now) -> bool {
+        let output = &self.client.output;
+        let bytes = output.growth(publication.new_bytes());
+        if self.memory.may_send(output.bytes(), bytes) {
+            return false;
+        }
+        self.memory.refuse(Refused::Sending, bytes, self.stats, now);
+        note_dropping(self.session);
+        true
     }
 
     /// Sends a QoS 1 or 2 message that has just been published; there must be room in the window.
@@ -514,7 +537,8 @@ impl Line<'_> {
         }
         let mut properties = Vec::new();
         let may_tell = client.problem_information && version.has_properties();
-        if let Some(sentence) = sentence.filter(|_| may_tell) {
+        let is_read = client.output.own_bytes() <= limits::REASON_STRINGS_BELOW_BYTES;
+        if let Some(sentence) = sentence.filter(|_| may_tell && is_read) {
             Property::ReasonString(sentence).encode(&mut properties);
         }
         // Fixed header, Packet Identifier, Reason Code, Property Length: at most 11 bytes.

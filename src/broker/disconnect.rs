@@ -115,7 +115,7 @@ fn log_end(name: &str, stage: Stage, client: &Client, cause: &Cause, config: &Co
     // A health probe opens and closes, and must not fill the log.
     let is_probe = stage == Stage::Silent && cause.is_by_peer();
     // Said already, as often as is good.
-    let is_denied = *cause == Cause::TooManyConnections;
+    let is_denied = matches!(cause, Cause::TooManyConnections | Cause::MemoryShort);
     let level = match is_probe || is_denied {
         true => Level::Debug,
         false => connection_level(config),

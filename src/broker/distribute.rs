@@ -4,6 +4,7 @@
 use super::deliver::{self, Receiver};
 use super::inflight::SubscriptionIdentifiers;
 use super::key::{GroupId, SessionId};
+use super::room;
 use super::routes::Route;
 use super::session::Sessions;
 use super::state::State;
@@ -14,15 +15,19 @@ use crate::time::Now;
 use crate::topic::name::TopicName;
 use std::num::NonZeroU32;
 
-/// Gives a message to whoever subscribes to `name`, its topic.
-pub fn distribute_on(
+/// Gives a message that no client has just sent to whoever subscribes to `name`, its topic, if it
+/// finds room within so many sixteenths of `memory_limit`.
+pub fn distribute_within(
+    sixteenths: usize,
     name: &TopicName<'_>,
     publication: &mut Publication<'_>,
     state: &mut State,
     now: Now,
 ) {
     let route = Route::find(name, &state.subscriptions);
-    distribute(&route, publication, state, now);
+    if room::passes(&route, publication, sixteenths, state, now) {
+        distribute(&route, publication, state, now);
+    }
 }
 
 /// Gives a message to whoever subscribes, by the route of its topic.

@@ -160,7 +160,45 @@ fn places_more(capacity: usize) -> usize {
     (capacity / 8).max(FIRST_PLACES)
 }
 
+/// Bytes by which a vector of so many places grows for one more item: it doubles.
+fn growth(len: usize, capacity: usize, item_bytes: usize) -> usize {
+    match len < capacity {
+        true => 0,
+        false => capacity.max(FIRST_PLACES) * item_bytes,
+    }
+}
+
 impl Flights {
+    /// Bytes that the first message of a session takes here, at most, and a QoS 2 identifier.
+    pub const FIRST_BYTES: usize =
+        size_of::<Self>() + FIRST_PLACES * (size_of::<Delivery>() + size_of::<Flight>()) + 8;
+
+    /// Bytes that queueing one more message takes here.
+    pub fn queue_growth(&self) -> usize {
+        let (len, capacity) = (self.queue.len(), self.queue.capacity());
+        match len < capacity {
+            true => 0,
+            false => places_more(capacity) * size_of::<Delivery>(),
+        }
+    }
+
+    /// Bytes that putting one more message in flight takes here.
+    pub fn launch_growth(&self) -> usize {
+        let (len, capacity) = (self.in_flight.len(), self.in_flight.capacity());
+        growth(len, capacity, size_of::<Flight>())
+    }
+
+    /// Bytes that holding one more QoS 2 Packet Identifier takes here.
+    pub fn hold_growth(&self) -> usize {
+        let (len, capacity) = (self.received.len(), self.received.capacity());
+        growth(len, capacity, size_of::<PacketIdentifier>())
+    }
+
+    /// Whether nothing is in flight on the present connection, so that no acknowledgement will come.
+    pub fn is_window_empty(&self) -> bool {
+        self.window_used == 0
+    }
+
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.queue.is_empty() && self.received.is_empty()

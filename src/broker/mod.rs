@@ -4,10 +4,10 @@
 //!
 //! ```text
 //!   the door      mod                 decides which verb a packet is
-//!   the verbs     connect  login  publish  distribute  relay  deliver  layout  subscribe  replay  will
-//!                 disconnect  sys
+//!   the verbs     connect  login  publish  room  distribute  relay  deliver  layout  subscribe
+//!                 replay  will  disconnect  sys
 //!   the tables    client  session  inflight  subscriptions  routes  retained  timers  notices  stats
-//!                 topic_map                                                          (state)
+//!                 memory  topic_map                                                  (state)
 //! ```
 
 pub mod cause;
@@ -23,11 +23,13 @@ mod key_set;
 mod layout;
 mod login;
 mod logins;
+pub mod memory;
 mod notices;
 mod publish;
 mod relay;
 mod replay;
 mod retained;
+mod room;
 mod routes;
 mod session;
 mod state;
@@ -56,6 +58,7 @@ use connect::{Entry, Hashing};
 use disconnect::{close_connection, end_connection, turn_away};
 use effects::Effects;
 use key::{ConnId, SessionId};
+use memory::{Gauge, Refused};
 use publish::Sender;
 use routes::Routes;
 use state::State;
@@ -102,11 +105,33 @@ impl Broker {
         }
     }
 
+    /// Has `memory_limit` measured by `gauge` from now on.
+    pub fn measure(&mut self, gauge: Gauge) {
+        self.state.memory.measure(gauge);
+    }
+
     /// Puts other settings and rules into force, as one. Whoever is connected stays, and is held to
     /// them from its next packet, or message, on; what CONNACK has told a client still holds for
     /// it. The listeners that stay must keep their places.
     pub fn reconfigure(&mut self, config: Rc<Config>, lists: &Lists, now: Now) {
         self.state.reconfigure(config, lists, now);
+    }
+
+    /// Whether there is memory for one more connection, for which the shell's own table needs
+    /// `bytes`. If not, that is counted, and the shell must drop it.
+    pub fn admits(&mut self, bytes: usize, now: Now) -> bool {
+        let count = self.state.clients.len();
+        let tables = match count.is_power_of_two() {
+            true => count * limits::CONNECTION_TABLE_BYTES,
+            false => 0,
+        };
+        let bytes = bytes + tables + limits::SESSION_BYTES;
+        let State { memory, stats, .. } = &mut self.state;
+        let is_admitted = memory.holds(bytes, limits::MEMORY_CONNECTIONS);
+        if !is_admitted {
+            memory.refuse(Refused::Connection, bytes, stats, now);
+        }
+        is_admitted
     }
 
     /// A connection was accepted. `conn` must be free. Above a limit of connections it is closed
@@ -156,6 +181,18 @@ impl Broker {
         used
     }
 
+    /// Bytes that may be kept of a packet that is not whole yet, beside what is kept already.
+    pub fn stash_bytes_max(&self) -> usize {
+        self.state.memory.stash_bytes_max()
+    }
+
+    /// The rest of a packet, `bytes` long, could not be kept: its connection is to end.
+    pub fn overflowed(&mut self, conn: ConnId, bytes: usize, now: Now) {
+        let State { memory, stats, .. } = &mut self.state;
+        memory.refuse(Refused::Packet, bytes, stats, now);
+        close_connection(conn, Cause::MemoryShort, &mut self.state, now);
+    }
+
     /// A connection is closed; its key is free after this.
     pub fn closed(&mut self, conn: ConnId, how: Closed, now: Now) {
         let cause = match how {
@@ -173,6 +210,7 @@ impl Broker {
                 self.fire(timer, now);
             }
         }
+        self.state.memory.turn(now);
         self.state.trim_timers();
         if !self.state.logins.is_empty() {
             login::serve(&mut self.state, now);
@@ -188,7 +226,9 @@ impl Broker {
         if is_owed || !self.state.logins.is_empty() {
             return Some(Mono::default());
         }
-        self.state.timers.next()
+        let check_at = self.state.memory.check_at();
+        let next = self.state.timers.next().unwrap_or(Mono::NEVER);
+        Some(next.min(check_at)).filter(|at| *at != Mono::NEVER)
     }
 
     /// Whether a connection waits for its login to be decided: nothing behind its CONNECT is used
@@ -196,6 +236,13 @@ impl Broker {
     pub fn is_deciding(&self, conn: ConnId) -> bool {
         let client = self.state.clients.get(conn);
         client.is_some_and(|client| client.stage == Stage::Authenticate)
+    }
+
+    /// Whether so many answers wait for a client that it must read some before it is heard again.
+    pub fn must_read(&self, conn: ConnId) -> bool {
+        let client = self.state.clients.get(conn);
+        let own_bytes = client.map_or(0, |client| client.output.own_bytes());
+        own_bytes > 0 && own_bytes > self.state.memory.answer_bytes_max()
     }
 
     /// What waits to be written to a connection; `None` if the key is free.
@@ -306,6 +353,9 @@ impl Broker {
     fn packets(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            if self.state.memory.is_limited() && self.must_read(conn) {
+                break;
+            }
             match self.next_packets(conn, rest, now)? {
                 0 => break,
                 count => used += count,
@@ -369,6 +419,9 @@ impl Broker {
             let packet = RawPublish::decode(&frame, version).map_err(Cause::Decode)?;
             publish::publish(from, &packet, routes, state, now)?;
             used += frame.bytes.len();
+            if state.memory.is_limited() {
+                break; // each may be one too many
+            }
         }
         Ok(used)
     }
@@ -423,8 +476,8 @@ impl Broker {
         match Packet::decode(frame, client.version).map_err(Cause::Decode)? {
             Packet::Publish(packet) => publish::publish(from, &packet.into(), routes, state, now),
             Packet::Ack(packet) => publish::acknowledge(from, &packet, state, now),
-            Packet::Subscribe(packet) => subscribe::subscribe(from, &packet, state),
-            Packet::Unsubscribe(packet) => subscribe::unsubscribe(from, &packet, state),
+            Packet::Subscribe(packet) => subscribe::subscribe(from, &packet, state, now),
+            Packet::Unsubscribe(packet) => subscribe::unsubscribe(from, &packet, state, now),
             Packet::PingReq => {
                 let version = client.version;
                 let State { effects, stats, .. } = state;

@@ -6,6 +6,8 @@ use super::client::{Client, TopicAliases};
 use super::distribute::distribute;
 use super::inflight::{Acked, Awaits};
 use super::key::{ConnId, SessionId};
+use super::memory::Memory;
+use super::room;
 use super::routes::{Route, Routes};
 use super::state::{Scratch, State};
 use super::topic_map::TopicMap;
@@ -16,6 +18,7 @@ use crate::codec::publish::RawPublish;
 use crate::codec::reason::ReasonCode;
 use crate::codec::utf8;
 use crate::config::Config;
+use crate::limits;
 use crate::message::{Identity, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
@@ -59,6 +62,7 @@ fn find_route<'r>(
     let State {
         clients,
         config,
+        memory,
         subscriptions,
         ..
     } = state;
@@ -74,7 +78,7 @@ fn find_route<'r>(
     let (is_mapped, listener) = (client.is_mapped, client.peer.listener());
     let topic = match packet.properties.is_empty() {
         true => packet.topic,
-        false => topic_by_properties(packet, client, config)?,
+        false => topic_by_properties(packet, client, config, memory)?,
     };
     if topic.is_empty() {
         return Err(Cause::NoTopic);
@@ -103,6 +107,7 @@ fn topic_by_properties<'t>(
     packet: &RawPublish<'t>,
     client: &'t mut Client,
     config: &Config,
+    memory: &Memory,
 ) -> Result<&'t [u8], Cause> {
     let mut identifiers = packet.properties.subscription_identifiers();
     if identifiers.next().is_some() {
@@ -110,7 +115,7 @@ fn topic_by_properties<'t>(
     }
     match packet.properties.topic_alias() {
         None => Ok(packet.topic),
-        Some(alias) => resolve_alias(alias, packet.topic, client, config),
+        Some(alias) => resolve_alias(alias, packet.topic, client, config, memory),
     }
 }
 
@@ -121,6 +126,7 @@ fn resolve_alias<'t>(
     topic: &'t [u8],
     client: &'t mut Client,
     config: &Config,
+    memory: &Memory,
 ) -> Result<&'t [u8], Cause> {
     let listener = config.listeners.get(client.peer.listener());
     let maximum = listener.map_or(0, |listener| listener.max_topic_alias);
@@ -135,6 +141,9 @@ fn resolve_alias<'t>(
         return known
             .map(str::as_bytes)
             .ok_or(Cause::TopicAliasUnknown(alias));
+    }
+    if !memory.holds(topic.len(), limits::MEMORY_PACKETS) {
+        return Err(Cause::MemoryShort);
     }
     // A topic that is none must not be noted; the connection ends over it anyway.
     let text = utf8::check(topic).map_err(malformed)?;
@@ -163,6 +172,7 @@ fn publish_to(
         return publish_exactly_once(from, packet_identifier, route, packet, state, now);
     }
     let (reason, sentence) = accept(from, route, packet, state, now);
+    room::end_untold(from.conn, reason, state)?;
     if let Some(mut line) = state.line(from.session) {
         line.send_ack(AckKind::PubAck, packet_identifier, reason, sentence);
     }
@@ -198,6 +208,7 @@ fn publish_exactly_once(
     } else {
         accept(from, route, packet, state, now)
     };
+    room::end_untold(from.conn, reason, state)?;
     let session = state.sessions.get_mut(from.session);
     if let Some(session) = session.filter(|_| !reason.is_failure()) {
         session
@@ -240,6 +251,9 @@ fn accept(
     let payload_bytes_max = usize::try_from(state.config.message_size_limit).unwrap_or(usize::MAX);
     if payload_bytes_max != 0 && packet.payload.len() > payload_bytes_max {
         return refuse_size(&identity, state);
+    }
+    if let Some(refusal) = room::refusal(from.session, route, packet, state, now) {
+        return refusal;
     }
     let mut scratch = state.scratch.take().unwrap_or_default();
     let Scratch { properties, wire } = &mut *scratch;

@@ -56,6 +56,12 @@ impl Tables<'_> {
         if !is_plain || !client.takes_as_it_is(wire) {
             return false;
         }
+        if self.memory.is_limited() {
+            let growth = client.output.growth(wire.bytes.len());
+            if !self.memory.may_send(client.output.bytes(), growth) {
+                return false;
+            }
+        }
         client::send(client, conn, self.effects, self.stats, |out| {
             out.extend_from_slice(wire.bytes);
         });

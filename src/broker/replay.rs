@@ -1,7 +1,6 @@
 //! Retained messages for new subscriptions [MQTT5 §3.8.4], a bounded number of steps a turn, so
 //! that `#` over a hundred thousand of them stalls nobody, and only while the receiver keeps up.
 
-use super::client::Clients;
 use super::deliver::{self, Receiver};
 use super::key::SessionId;
 use super::session::{PendingReplay, Replays, Session};
@@ -81,7 +80,7 @@ pub fn is_any_ready(state: &State) -> bool {
         let session = state.sessions.get(*id);
         session.is_some_and(|session| {
             let qos = qos_owed(*id, session, &state.subscriptions);
-            is_ready(session, qos, &state.clients, &state.config)
+            is_ready(session, qos, state)
         })
     })
 }
@@ -96,13 +95,22 @@ fn qos_owed(id: SessionId, session: &Session, subscriptions: &Subscriptions) -> 
 
 /// Whether a session keeps up with messages of up to this QoS. An absent one is served too: into
 /// its queue, as far as that goes.
-fn is_ready(session: &Session, qos: QoS, clients: &Clients, config: &Config) -> bool {
-    let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
-        return true;
+fn is_ready(session: &Session, qos: QoS, state: &State) -> bool {
+    // What is owed is not dropped where memory is short: it waits where it is.
+    let has_memory = |sixteenths| state.memory.holds(limits::REPLAY_SPARE_BYTES, sixteenths);
+    let client = session.conn.and_then(|conn| state.clients.get(conn));
+    let Some(client) = client else {
+        return has_memory(limits::MEMORY_QUEUES);
     };
     // The window is not for QoS 0 [MQTT5 §4.9].
-    let has_room = qos == QoS::AtMostOnce || deliver::window_has_room(session, client, config);
-    has_room && client.output.bytes() < limits::REPLAY_BELOW_BYTES
+    let has_room =
+        qos == QoS::AtMostOnce || deliver::window_has_room(session, client, &state.config);
+    has_room
+        && match client.output.bytes() {
+            0 => has_memory(limits::MEMORY_PACKETS),
+            1..limits::REPLAY_BELOW_BYTES => has_memory(limits::MEMORY_QUEUES),
+            _ => false,
+        }
 }
 
 /// Serves the sessions that keep up for one turn. Those that it has no steps left for come first in
@@ -200,14 +208,7 @@ fn send_some(
         if session.conn.is_none() && !can_wait(session, subscription, &state.config) {
             return true;
         }
-        if *steps == 0
-            || !is_ready(
-                session,
-                subscription.terms.qos(),
-                &state.clients,
-                &state.config,
-            )
-        {
+        if *steps == 0 || !is_ready(session, subscription.terms.qos(), state) {
             return false;
         }
         let Some(message) = state.retained.step(walk, steps, before, now.mono) else {

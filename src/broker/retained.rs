@@ -54,6 +54,12 @@ impl Retained {
         self.payload_bytes
     }
 
+    /// Bytes of the message that a topic has, its bookkeeping included; `None` if it has none.
+    pub fn bytes_at(&self, topic: &str) -> Option<usize> {
+        let slot = self.tree.get(self.tree.find(topic)?)?;
+        Some(slot.message.bytes())
+    }
+
     /// Where in the order of retaining the next message will stand.
     pub fn sequence(&self) -> u64 {
         self.sequence

@@ -45,6 +45,11 @@ impl Route {
         subscriptions.filters(name, &mut self.plain, &mut self.shared);
     }
 
+    /// Its topic, as text.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Its topic.
     pub fn name(&self) -> TopicName<'_> {
         TopicName::known(&self.topic)

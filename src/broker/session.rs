@@ -157,6 +157,12 @@ impl Session {
         Some(first)
     }
 
+    /// Whether nothing is in flight on the present connection, so that no acknowledgement will come.
+    pub fn is_window_empty(&self) -> bool {
+        let flights = self.flights.as_ref();
+        flights.is_none_or(|flights| flights.is_window_empty())
+    }
+
     /// Gives back what `flights` held if nothing is left in it.
     pub fn trim_flights(&mut self, spare: &mut SpareFlights) {
         if let Some(flights) = self.flights.take_if(|flights| flights.is_empty()) {

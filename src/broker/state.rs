@@ -7,6 +7,7 @@ use super::effects::Effects;
 use super::inflight::SpareFlights;
 use super::key::{ConnId, GroupId, SessionId};
 use super::logins::Logins;
+use super::memory::Memory;
 use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
@@ -15,6 +16,8 @@ use super::subscriptions::Subscriptions;
 use super::timers::{Timer, TimerKey, Timers};
 use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
+#[cfg(any(test, debug_assertions))]
+use crate::limits;
 use crate::message::WireBuffer;
 use crate::policy::{Lists, Policy};
 use crate::time::{Mono, Now};
@@ -57,6 +60,8 @@ pub struct State {
     pub timers: Timers,
     /// Counters.
     pub stats: Stats,
+    /// What is left of `memory_limit`.
+    pub memory: Memory,
     /// Lines for the log that are held back.
     pub notices: Notices,
     /// What `$SYS` has told of them.
@@ -95,6 +100,7 @@ impl State {
         }
         Self {
             policy: Policy::new(&config, lists),
+            memory: Memory::new(config.memory_limit),
             config,
             clients: Clients::default(),
             sessions: Sessions::default(),
@@ -117,6 +123,9 @@ impl State {
     /// Puts other settings and rules into force.
     pub fn reconfigure(&mut self, config: Rc<Config>, lists: &Lists, now: Now) {
         self.policy = Policy::new(&config, lists);
+        if config.memory_limit != self.config.memory_limit {
+            self.memory.set_limit(config.memory_limit);
+        }
         self.config = config;
         let Self {
             config,
@@ -262,7 +271,9 @@ impl State {
             let client = session.conn.and_then(|conn| self.clients.get(conn));
             let bytes_max = self.config.max_inflight_bytes;
             let has_room = |client: &Client| flights.has_room(client.window, bytes_max);
-            if flights.queued() > 0 && client.is_some_and(has_room) {
+            // Where memory is short, a window is filled one by one.
+            let is_short = !self.memory.holds(0, limits::MEMORY_CONNECTIONS);
+            if flights.queued() > 0 && client.is_some_and(has_room) && !is_short {
                 return Err(format!(
                     "{name} has messages waiting and room in its window"
                 ));

@@ -38,6 +38,16 @@ pub struct Stats {
     pub dropped_oversize: u64,
     /// Messages that expired before they could be sent.
     pub dropped_expired: u64,
+    /// Messages dropped for want of memory, where nobody could be told.
+    pub dropped_memory: u64,
+    /// Messages refused for want of memory.
+    pub refused_messages: u64,
+    /// Subscriptions refused for want of memory.
+    pub refused_subscriptions: u64,
+    /// Connections refused for want of memory.
+    pub refused_connections: u64,
+    /// Connections closed because a packet of theirs needed more memory than there was.
+    pub refused_packets: u64,
 }
 
 impl Stats {
@@ -48,6 +58,7 @@ impl Stats {
             + self.dropped_message_size
             + self.dropped_oversize
             + self.dropped_expired
+            + self.dropped_memory
     }
 }
 

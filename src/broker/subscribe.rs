@@ -4,6 +4,7 @@
 use super::cause::Cause;
 use super::client;
 use super::key::SessionId;
+use super::memory::Refused;
 use super::publish::Sender;
 use super::replay;
 use super::state::State;
@@ -16,7 +17,9 @@ use crate::codec::reason::ReasonCode;
 use crate::codec::subscribe::{
     RetainHandling, SubAck, Subscribe, SubscriptionOptions, Unsubscribe,
 };
+use crate::limits;
 use crate::message::PacketIdentifier;
+use crate::time::Now;
 use crate::topic::filter::TopicFilter;
 use crate::topic::tree::NodeId;
 use std::num::NonZeroU32;
@@ -41,11 +44,20 @@ impl Answers {
 ///
 /// # Errors
 /// Why the connection must end.
-pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Result<(), Cause> {
+pub fn subscribe(
+    from: Sender,
+    packet: &Subscribe<'_>,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
     check_answer_fits(from, packet.iter().count(), state)?;
+    check_steps(packet.iter().count(), state, now)?;
     let version = version_of(from, state);
     for (text, options) in packet.iter() {
         check(text, options, version)?;
+    }
+    if state.memory.is_limited() && !version.has_suback_failure() {
+        check_room(from, packet, state, now)?;
     }
     let identifier = packet
         .properties
@@ -57,12 +69,12 @@ pub fn subscribe(from: Sender, packet: &Subscribe<'_>, state: &mut State) -> Res
     for (text, options) in packet.iter() {
         subscribe_one(
             from,
-            text,
-            options,
+            (text, options),
             identifier,
             state,
             &mut answers,
             &mut replays,
+            now,
         );
     }
     answer(
@@ -98,12 +110,12 @@ fn version_of(from: Sender, state: &State) -> ProtocolVersion {
 
 fn subscribe_one(
     from: Sender,
-    text: &str,
-    options: SubscriptionOptions,
+    (text, options): (&str, SubscriptionOptions),
     identifier: Option<NonZeroU32>,
     state: &mut State,
     answers: &mut Answers,
     replays: &mut Vec<NodeId>,
+    now: Now,
 ) {
     let Some(client) = state.clients.get(from.conn) else {
         return;
@@ -129,6 +141,14 @@ fn subscribe_one(
     if !state.policy.may_subscribe(&session.identity, &filter) {
         let code = failure(ReasonCode::NotAuthorized, options, version);
         answers.refuse(code, text, &"you may not subscribe to this");
+        return;
+    }
+    let lacking = lacking_bytes(&filter, from.session, state);
+    if lacking > 0 && !state.memory.holds(lacking, limits::MEMORY_QUEUES) {
+        let State { memory, stats, .. } = state;
+        memory.refuse(Refused::Subscription, lacking, stats, now);
+        let code = failure(ReasonCode::QuotaExceeded, options, version);
+        answers.refuse(code, text, &"memory is short here; try again later");
         return;
     }
     log::debug!(
@@ -157,6 +177,42 @@ fn subscribe_one(
         replays.push(node);
     }
     answers.codes.push(qos.bits());
+}
+
+/// Bytes that a subscription takes, at most; 0 where the session has it already, or nobody asks.
+fn lacking_bytes(filter: &TopicFilter<'_>, id: SessionId, state: &State) -> usize {
+    if !state.memory.is_limited() || state.subscriptions.holds(filter, id) {
+        return 0;
+    }
+    let levels = filter.levels().count() * limits::LEVEL_BYTES;
+    let groups = match filter.share_name() {
+        Some(_) => state.subscriptions.group_growth(),
+        None => 0,
+    };
+    filter.whole().len() + levels + groups + limits::SUBSCRIPTION_BYTES
+}
+
+/// `Choice:` 3.1 cannot be told that there is no subscription. Its connection ends before any
+/// filter takes effect, rather than that its client waits for messages that will not come.
+fn check_room(
+    from: Sender,
+    packet: &Subscribe<'_>,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
+    let map = state.topic_map(from.conn);
+    let lacking = packet.iter().filter_map(|(text, _)| {
+        let inward = map.filter_inward(&TopicFilter::new(text).ok()?)?;
+        let filter = TopicFilter::new(&inward).ok()?;
+        Some(lacking_bytes(&filter, from.session, state))
+    });
+    let bytes = lacking.sum();
+    if bytes == 0 || state.memory.holds(bytes, limits::MEMORY_QUEUES) {
+        return Ok(());
+    }
+    let State { memory, stats, .. } = state;
+    memory.refuse(Refused::Subscription, bytes, stats, now);
+    Err(Cause::MemoryShort)
 }
 
 /// How SUBACK says that there is no subscription.
@@ -200,13 +256,19 @@ fn add(
 ///
 /// # Errors
 /// Why the connection must end.
-pub fn unsubscribe(from: Sender, packet: &Unsubscribe<'_>, state: &mut State) -> Result<(), Cause> {
+pub fn unsubscribe(
+    from: Sender,
+    packet: &Unsubscribe<'_>,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
     let version = version_of(from, state);
     let code_count = match version.has_reason_codes() {
         true => packet.iter().count(),
         false => 0, // [MQTT §3.11.3]
     };
     check_answer_fits(from, code_count, state)?;
+    check_steps(code_count, state, now)?;
     for text in packet.iter() {
         check(text, SubscriptionOptions::default(), version)?;
     }
@@ -283,6 +345,17 @@ fn check_answer_fits(from: Sender, code_count: usize, state: &State) -> Result<(
         true => Err(Cause::AnswerTooLarge),
         false => Ok(()),
     }
+}
+
+/// Whether there is memory for answering so many filters, whatever becomes of each.
+fn check_steps(count: usize, state: &mut State, now: Now) -> Result<(), Cause> {
+    let bytes = count * limits::SUBSCRIBE_STEP_BYTES;
+    if state.memory.holds(bytes, limits::MEMORY_CONNECTIONS) {
+        return Ok(());
+    }
+    let State { memory, stats, .. } = state;
+    memory.refuse(Refused::Packet, bytes, stats, now);
+    Err(Cause::MemoryShort)
 }
 
 /// Bytes of a SUBACK or UNSUBACK around its codes, without properties, at most: fixed header, Packet

@@ -208,6 +208,26 @@ impl Subscriptions {
         Subscribed { node, is_new }
     }
 
+    /// Whether `session` has a subscription to this filter, shared or not.
+    pub fn holds(&self, filter: &TopicFilter<'_>, session: SessionId) -> bool {
+        if let Some(name) = filter.share_name() {
+            let group = self.find_group(name, filter);
+            let mut members = group.into_iter().flat_map(|group| self.members(group));
+            return members.any(|member| member.session == session);
+        }
+        let node = self.plain.find(filter.filter());
+        node.is_some_and(|node| self.get(node, session).is_some())
+    }
+
+    /// Bytes by which the table of groups grows for one more.
+    pub fn group_growth(&self) -> usize {
+        match self.groups.len() < self.groups.capacity() {
+            true => 0,
+            // As many places again, an eighth of which stays empty, with a byte of bookkeeping each.
+            false => self.groups.capacity() / 7 * 8 * (size_of::<(GroupId, Group)>() + 1),
+        }
+    }
+
     /// The subscription of `session` at `node`.
     pub fn get(&self, node: NodeId, session: SessionId) -> Option<&Subscription> {
         let subscribers = self.plain.get(node)?;

@@ -2,11 +2,11 @@
 //! asks the counters and the tables once every `sys_interval`, and publishes what has changed by
 //! the path that every message takes. Nothing here is on the way of a client's message.
 //!
-//! Left out, for there is no honest figure: `heap/current` and `heap/maximum` (the allocator is not
-//! asked), and `packet/out/count` (write queues hold bytes, not packets).
+//! `heap/maximum` is the most there was at the end of any turn. Left out, for there is no honest
+//! figure: `packet/out/count` (write queues hold bytes, not packets).
 
 use super::client::Clients;
-use super::distribute::distribute_on;
+use super::distribute::distribute_within;
 use super::effects::Effects;
 use super::state::State;
 use super::stats::{Stats, Told};
@@ -63,6 +63,17 @@ const COUNTS: &[Row<Figures>] = &[
     }),
     ("midge/dropped/oversize", |now| now.stats.dropped_oversize),
     ("midge/dropped/expired", |now| now.stats.dropped_expired),
+    ("midge/dropped/memory", |now| now.stats.dropped_memory),
+    ("midge/refused/messages", |now| now.stats.refused_messages),
+    ("midge/refused/subscriptions", |now| {
+        now.stats.refused_subscriptions
+    }),
+    ("midge/refused/connections", |now| {
+        now.stats.refused_connections
+    }),
+    ("midge/refused/packets", |now| now.stats.refused_packets),
+    ("heap/current", |now| now.heap),
+    ("heap/maximum", |now| now.heap_max),
 ];
 
 /// The topics below `$SYS/broker/load/` of what happens a minute, and the counter of each.
@@ -101,6 +112,8 @@ struct Figures {
     /// Bytes of payload in these.
     stored_bytes: u64,
     waiting_bytes: u64,
+    heap: u64,
+    heap_max: u64,
 }
 
 /// The broker tells of itself: everything at the start, and then what has changed.
@@ -140,7 +153,8 @@ pub fn publish_log(kind: &str, text: &str, state: &mut State, now: Now) {
         came: None,
         wire: None,
     };
-    distribute_on(&name, &mut publication, state, now);
+    let room = limits::MEMORY_CONNECTIONS;
+    distribute_within(room, &name, &mut publication, state, now);
 }
 
 /// Arms the timer for the next multiple of `sys_interval` on the wall clock, as mosquitto 2.1 does:
@@ -242,7 +256,8 @@ fn publish(topic: &str, payload: &str, state: &mut State, now: Now) {
         came: None,
         wire: None,
     };
-    distribute_on(&name, &mut publication, state, now);
+    let room = limits::MEMORY_CONNECTIONS;
+    distribute_within(room, &name, &mut publication, state, now);
 }
 
 impl Told {
@@ -286,6 +301,8 @@ impl Figures {
             stored: stored as u64,
             stored_bytes: stored_bytes as u64,
             waiting_bytes: backlog_bytes(&state.clients, &state.effects) as u64,
+            heap: state.memory.in_use() as u64,
+            heap_max: state.memory.maximum() as u64,
         }
     }
 }

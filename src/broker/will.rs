@@ -2,13 +2,14 @@
 //! deleted when it ends well [MQTT §3.1.2.5] [MQTT5 §3.1.2.5].
 
 use super::cause::Cause;
-use super::distribute::distribute_on;
+use super::distribute::distribute_within;
 use super::publish;
 use super::session::WillMessage;
 use super::state::State;
 use super::topic_map::TopicMap;
 use crate::codec::connect::Will;
 use crate::config::{Config, Listener};
+use crate::limits;
 use crate::message::{Identity, Publication};
 use crate::time::Now;
 use crate::topic::name::TopicName;
@@ -76,5 +77,7 @@ pub fn publish_will(will: &WillMessage, identity: &Rc<Identity>, state: &mut Sta
         came: None,
         wire: None,
     };
-    distribute_on(&name, &mut publication, state, now);
+    // `Choice:` a Will was accepted with its CONNECT, and finds room where nothing new does any more;
+    // but to how many it will go nobody can know before.
+    distribute_within(limits::MEMORY_WILLS, &name, &mut publication, state, now);
 }

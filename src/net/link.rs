@@ -52,6 +52,22 @@ pub enum Flushed {
     Failed(io::ErrorKind),
 }
 
+/// The part of a packet that has come cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overflow {
+    /// What it would take.
+    pub bytes: usize,
+}
+
+/// Bytes by which a vector grows to take `more`: it doubles, or takes what that is too little for.
+fn growth(vector: &Vec<u8>, more: usize) -> usize {
+    let free = vector.capacity() - vector.len();
+    match more.checked_sub(free) {
+        None | Some(0) => 0,
+        Some(missing) => missing.max(vector.capacity()),
+    }
+}
+
 impl Link {
     /// Takes an accepted socket over.
     ///
@@ -85,16 +101,32 @@ impl Link {
     }
 
     /// Offers `bytes`, and what was left of earlier ones, to `use_up`, which says how many it has
-    /// used; keeps the rest.
-    pub fn feed(&mut self, bytes: &[u8], use_up: impl FnOnce(&[u8]) -> usize) {
+    /// used; keeps the rest, for which `room_bytes` more may be taken.
+    ///
+    /// # Errors
+    /// There is not that much: nothing is kept any more, and the link can only be closed.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        room_bytes: usize,
+        use_up: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<(), Overflow> {
         let Some(stash) = &mut self.stash else {
             let used = use_up(bytes);
             let rest = bytes.get(used..).unwrap_or_default();
+            if rest.len() > room_bytes {
+                return Err(Overflow { bytes: rest.len() });
+            }
             if !rest.is_empty() {
                 self.stash = Some(Box::new(rest.to_vec()));
             }
-            return;
+            return Ok(());
         };
+        let growth = growth(stash, bytes.len());
+        if growth > room_bytes {
+            self.stash = None;
+            return Err(Overflow { bytes: growth });
+        }
         stash.extend_from_slice(bytes);
         let used = use_up(stash).min(stash.len());
         if used == stash.len() {
@@ -103,12 +135,19 @@ impl Link {
             // What is left is less than one read, however long the packet before it was.
             **stash = stash.split_off(used);
         }
+        Ok(())
+    }
+
+    /// Whether anything is left of earlier bytes.
+    pub fn is_stashed(&self) -> bool {
+        self.stash.is_some()
     }
 
     /// Offers what was left of earlier bytes once more, without new ones.
     pub fn feed_leftover(&mut self, use_up: impl FnOnce(&[u8]) -> usize) {
         if self.stash.is_some() {
-            self.feed(&[], use_up);
+            // Nothing grows.
+            let _ = self.feed(&[], 0, use_up);
         }
     }
 

@@ -25,13 +25,14 @@ pub use setup::{ListenError, Setup, Source};
 
 use crate::broker::client::Peer;
 use crate::broker::key::ConnId;
+use crate::broker::memory::Gauge;
 use crate::broker::{Broker, Closed};
 use crate::config::Config;
 use crate::limits;
 use crate::policy::Lists;
 use crate::time::{Mono, Now};
 use clocks::Clocks;
-use link::{Flushed, Link, ReadOutcome};
+use link::{Flushed, Link, Overflow, ReadOutcome};
 use listener::{Accepted, Listener, Pause};
 use logger::Logger;
 use mio::event::Event;
@@ -145,6 +146,11 @@ impl Server {
         let address = listener.address().unwrap_or(address);
         self.listeners.push(Some(listener));
         Ok(address)
+    }
+
+    /// Has `memory_limit` measured by `gauge`.
+    pub fn measure(&mut self, gauge: Gauge) {
+        self.broker.measure(gauge);
     }
 
     /// The core.
@@ -263,7 +269,8 @@ impl Server {
             let Self { links, broker, .. } = self;
             if let Some(link) = links.get_mut(conn.index()) {
                 link.is_on_again = false;
-                // Whole packets are left over behind a CONNECT that had to wait.
+                // Whole packets are left over behind a CONNECT that had to wait, or where answers
+                // must be read first.
                 link.feed_leftover(|bytes| broker.received(conn, bytes, now));
             }
             self.flush(conn);
@@ -308,6 +315,9 @@ impl Server {
         // A reply that waits for more to be sent with it waits 40 ms or more; what can be sent
         // together is put together in the write queue.
         let ready = stream.set_nodelay(self.config.set_tcp_nodelay);
+        if !self.broker.admits(table_growth(&self.links), now) {
+            return;
+        }
         let entry = self.links.vacant_entry();
         let conn = ConnId::from_index(entry.key());
         let token = Token(entry.key());
@@ -350,7 +360,15 @@ impl Server {
             *budget = budget.saturating_sub(count);
             if link.closing().is_none() {
                 let bytes = scratch.get(..count).unwrap_or_default();
-                link.feed(bytes, |bytes| broker.received(conn, bytes, now));
+                let bytes_max = broker.stash_bytes_max();
+                let fed = link.feed(bytes, bytes_max, |bytes| broker.received(conn, bytes, now));
+                if let Err(Overflow { bytes }) = fed {
+                    broker.overflowed(conn, bytes, now);
+                }
+                if link.is_stashed() && must_wait(broker, conn) {
+                    link.is_paused = true;
+                    return;
+                }
             }
             if !has_more {
                 return;
@@ -514,10 +532,16 @@ impl Server {
 
 /// Whether a client is not heard for now: its login is not decided, or so many answers wait for it
 /// that it must read some first.
-fn must_wait(broker: &mut Broker, conn: ConnId) -> bool {
-    let is_deciding = broker.is_deciding(conn);
-    let queue = broker.output(conn);
-    is_deciding || queue.is_some_and(|queue| queue.own_bytes() > limits::READ_PAUSE_ABOVE_BYTES)
+fn must_wait(broker: &Broker, conn: ConnId) -> bool {
+    broker.is_deciding(conn) || broker.must_read(conn)
+}
+
+/// Bytes by which the table of links grows for one more.
+fn table_growth(links: &Slab<Link>) -> usize {
+    match links.len() < links.capacity() {
+        true => 0,
+        false => links.capacity() * size_of::<Option<Link>>(),
+    }
 }
 
 /// 128 bits nobody can guess: the standard library's own keys against hash collisions come from
