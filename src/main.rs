@@ -1,5 +1,6 @@
 //! The `midge` command: arguments, start, exit code.
 
+use cap::Cap;
 use getopts::Matches;
 use midge::config::{self, Config, LogTypes, options};
 use midge::net::environment::Environment;
@@ -7,12 +8,23 @@ use midge::net::logger::Logger;
 use midge::net::service::{self, PidFile, Rights};
 use midge::net::{Server, Setup, Source};
 use midge::{command, limits, manual, passwd};
+use std::alloc::System;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+
+/// The system's allocator, with a count of the bytes in use, which `memory_limit` is held against.
+/// It refuses nothing: a failed allocation would end the process.
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Bytes of heap in use: one load, where `HEAP.allocated()` makes three, against other threads.
+fn heap_in_use() -> usize {
+    usize::MAX - HEAP.remaining()
+}
 
 /// mosquitto's exit code for an invalid configuration or command line.
 const INVALID: u8 = 3;
@@ -236,6 +248,7 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
     };
     let mut server =
         Server::with_lists(Rc::clone(&config), &setup.lists).map_err(|error| error.to_string())?;
+    server.measure(heap_in_use);
     server.open_listeners().map_err(|error| error.to_string())?;
     drop_rights(
         Rights::choose(config.user.as_deref(), &source.environment)?,

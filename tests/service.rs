@@ -657,3 +657,44 @@ fn a_key_log_for_tls_is_taken_with_a_warning() {
     assert_eq!(code, 3);
     assert!(err.contains("tls-keylog"), "{err}");
 }
+
+#[test]
+fn memory_is_limited_and_a_reload_changes_how_far() {
+    let folder = Folder::new("memory");
+    let midge = start(&folder, &format!("{OPEN}memory_limit 1\nsys_interval 1\n"));
+    midge.waits_for_log("which leaves no room for connections below the memory_limit of 1 bytes");
+    // Closed before it has said anything.
+    assert_eq!(read_to_close(&mut midge.opens()), []);
+    assert_eq!(read_to_close(&mut midge.opens()), []);
+    let refused = "Memory is short: refusing new connections.";
+    assert_eq!(midge.log().matches(refused).count(), 1);
+    reload(&folder, &midge, |text| {
+        text.replace("memory_limit 1\n", "memory_limit 2000000\n")
+    });
+    midge.waits_for_log("memory_limit: 1 becomes 2000000");
+    let mut ann = midge.client(V5, "ann");
+    ann.write_all(&subscribe(1, "$SYS/broker/heap/maximum", 0).bytes(V5))
+        .unwrap();
+    assert_eq!(read_packet(&mut ann), suback(1, &[0]).bytes(V5));
+    let told = read_packet(&mut ann);
+    let digits = told
+        .iter()
+        .rposition(|byte| !byte.is_ascii_digit())
+        .unwrap()
+        + 1;
+    let maximum: usize = std::str::from_utf8(&told[digits..])
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((50_000..2_000_000).contains(&maximum), "{maximum}");
+    // A packet that is too long for what is left, but not for the protocol.
+    let mut bob = midge.client(V5, "bob");
+    let packet = publish("tea", vec![7; 1_900_000]).bytes(V5);
+    let _ = bob.write_all(&packet);
+    assert_eq!(read_packet(&mut bob)[2], 0x97);
+    midge.waits_for_log("Memory is short: closing connections whose packets need more.");
+    // Others are served as before.
+    ann.write_all(&publish("tea", "hot").qos1(2).bytes(V5))
+        .unwrap();
+    while read_packet(&mut ann)[0] != 0x40 {}
+}

@@ -201,10 +201,10 @@ pub(super) const ROWS: &[Opt] = &[
         "memory_limit",
         "0",
         Kind::U64(range(0, i64::MAX, "bytes"), |c| &mut c.memory_limit),
-        "Bytes of memory the broker may use; 0 sets no bound. At the bound \
-             messages and new connections are refused.",
-    )
-    .warns("memory is bounded by the limits of queues and connections alone"),
+        "Bytes of heap the broker may use; 0 sets no bound. As it fills, QoS 0 \
+             messages to slow readers are dropped first, then messages that \
+             would have to wait are refused, then new connections.",
+    ),
     global(
         "message_size_limit",
         "0",
