@@ -5,7 +5,9 @@ mod conf_files;
 
 use conf_files::{Disk, errors, first_error, loaded, settings, warnings};
 use midge::config::bridge::{Direction, RestartTimeout, StartType};
-use midge::config::{Bind, Config, Input, LogTypes, LogWording, SocketDomain, SysVersion, load};
+use midge::config::{
+    Bind, Config, Input, LogTypes, LogWording, SocketDomain, SysVersion, load, read,
+};
 use midge::message::QoS;
 
 fn names(config: &Config) -> Vec<String> {
@@ -526,4 +528,43 @@ fn a_reload_says_what_differs() {
         ]
     );
     assert!(new.differences(&new).is_empty());
+}
+
+#[test]
+fn no_sentence_holds_a_secret() {
+    let lines = [
+        "connection cloud\nremote_password hunter2 #hunter3",
+        "connection cloud\npassword hunter2\nlocal_password hunter2 # hunter3",
+        "connection cloud\nbridge_psk 0xhunter2 #hunter3",
+        "remote_password\thunter2 hunter3",
+        "connection cloud\nremote_password hunter2\nremote_password hunter3",
+        "plugin /lib/go-auth.so\nplugin_opt_jwt_secret hunter2 # hunter3",
+        "auth_opt_pg_password hunter2",
+    ];
+    for text in lines {
+        let mut disk = Disk::default();
+        disk.put("m.conf", text.as_bytes());
+        let input = Input {
+            file: Some("m.conf"),
+            ports: &[],
+        };
+        let reading = read(&input, &disk);
+        let words = format!("{reading:?}{:#?}", reading.errors)
+            + &reading
+                .errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<String>()
+            + &reading
+                .warnings
+                .iter()
+                .map(ToString::to_string)
+                .collect::<String>();
+        assert!(!words.contains("unter"), "{text:?} comes out in {words}");
+    }
+    assert_eq!(
+        first_error(b"remote_password\thunter2"),
+        "Error: Unknown configuration variable \"remote_password\": a tab stands in it; the name must \
+         end with a space. Error found at m.conf:1."
+    );
 }

@@ -355,7 +355,7 @@ fn the_grammar_trap_by_trap() {
         ),
         (
             "sys_interval\t5",
-            "Unknown configuration variable \"sys_interval\\t5\": a tab stands in it",
+            "Unknown configuration variable \"sys_interval\": a tab stands in it",
         ),
         (
             "\tsys_interval 5",

@@ -5,9 +5,10 @@
 //! a listener has, and whether there is a listener at all, is seen at the end.
 
 use super::listener::{Bind, Listener, Security};
-use super::options::{Kind, Opt, Section, Target, find};
+use super::options::{Kind, Opt, Scope, Section, Target};
 use super::parse::Place;
 use super::problem::Problem;
+use super::reading::Of;
 use super::value::{Invalid, Rule, Value};
 use super::{Bridge, Config, Destinations, LogTypes};
 use std::collections::HashMap;
@@ -142,7 +143,7 @@ impl Draft {
         value: &mut Value<'_>,
         place: &Place,
     ) -> Result<Set, Problem> {
-        let option = option.alias_of().and_then(find).unwrap_or(option);
+        let option = option.itself();
         let wrong = |invalid, first| Problem::Value {
             name: name.to_owned(),
             invalid,
@@ -172,6 +173,37 @@ impl Draft {
             matters,
             first,
         })
+    }
+
+    /// What a line with the option, the last one taken, applies to.
+    pub(super) fn of(&self, option: &'static Opt) -> Of {
+        let option = option.itself();
+        let current = self.current.listener.map(Of::Listener);
+        match option.target() {
+            Target::Section(_, Section::Listener, _) => current.unwrap_or(Of::Nothing),
+            Target::Section(_, Section::Port | Section::BindAddress, _) => Of::DefaultListener,
+            Target::Section(_, Section::Connection, _) => {
+                self.current.bridge.map_or(Of::Nothing, Of::Bridge)
+            }
+            Target::Section(_, Section::PluginUse, _) => current.unwrap_or(Of::Nothing),
+            Target::Section(_, Section::GlobalPlugin, _) => Of::AllListeners,
+            Target::Section(_, Section::Plugin, _) => match self.config.per_listener_settings {
+                true => current.unwrap_or(Of::DefaultListener),
+                false => Of::AllListeners,
+            },
+            Target::Section(Scope::Plugin, ..) => Of::Plugin,
+            Target::Security(_) if !self.config.per_listener_settings => Of::AllListeners,
+            _ => match self.owner(option) {
+                Ok(owner) => owner.of(),
+                Err(_) => Of::Nothing,
+            },
+        }
+    }
+
+    /// Where the listener was begun that the next lines come below.
+    pub(super) fn current_listener(&self) -> Option<&Place> {
+        let at = self.current.listener?;
+        self.listeners.get(at).map(|listener| &listener.place)
     }
 
     /// Whose the option is, here.
@@ -244,6 +276,19 @@ impl Draft {
             Owner::DefaultListener => Some(&mut self.default_listener),
             Owner::Listener(at) => self.listeners.get_mut(at),
             Owner::Broker | Owner::Bridge(_) | Owner::Plugin(_) => None,
+        }
+    }
+}
+
+impl Owner {
+    /// The same, for those who do not know a draft.
+    pub(super) const fn of(self) -> Of {
+        match self {
+            Self::Broker => Of::Broker,
+            Self::DefaultListener => Of::DefaultListener,
+            Self::Listener(at) => Of::Listener(at),
+            Self::Bridge(at) => Of::Bridge(at),
+            Self::Plugin(_) => Of::Plugin,
         }
     }
 }

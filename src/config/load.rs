@@ -9,6 +9,7 @@ use super::draft::Draft;
 use super::options::{self, Opt, Scope, Support};
 use super::parse::{self, Line, OWN_PREFIX, Place};
 use super::problem::{Caution, ConfigError, Hint, Problem, Warning};
+use super::reading::{Included, Of, Reading, Said};
 use super::value::{Invalid, Note, Value};
 use std::collections::HashSet;
 use std::fmt;
@@ -56,9 +57,21 @@ pub type Loaded = (Config, Vec<Warning>);
 /// # Errors
 /// Everything that is wrong; at least one. mosquitto would stop at the first.
 pub fn load(input: &Input<'_>, files: &impl Files) -> Result<Loaded, Vec<ConfigError>> {
+    let reading = read(input, files);
+    if reading.errors.is_empty() {
+        Ok((reading.config, reading.warnings))
+    } else {
+        Err(reading.errors)
+    }
+}
+
+/// All that there is to read for `input`, whether a broker can start with it or not.
+pub fn read(input: &Input<'_>, files: &dyn Files) -> Reading {
     let mut loader = Loader {
         files,
         draft: Draft::new(),
+        lines: Vec::new(),
+        included: Vec::new(),
         warnings: Vec::new(),
         errors: Vec::new(),
         warned: HashSet::new(),
@@ -72,15 +85,20 @@ pub fn load(input: &Input<'_>, files: &impl Files) -> Result<Loaded, Vec<ConfigE
     }
     let Loader {
         draft,
+        lines,
+        included,
         mut warnings,
         mut errors,
         ..
     } = loader;
-    let config = draft.resolve(input.ports, &mut warnings, &mut errors);
-    if errors.is_empty() {
-        Ok((config, warnings))
-    } else {
-        Err(errors)
+    let (config, listeners) = draft.resolve(input.ports, &mut warnings, &mut errors);
+    Reading {
+        config,
+        lines,
+        listeners,
+        included,
+        warnings,
+        errors,
     }
 }
 
@@ -90,16 +108,19 @@ enum Level {
     Included,
 }
 
-struct Loader<'a, F> {
-    files: &'a F,
+struct Loader<'a> {
+    // Not a type parameter: there is one loader in the program, whoever reads.
+    files: &'a dyn Files,
     draft: Draft,
+    lines: Vec<Said>,
+    included: Vec<Included>,
     warnings: Vec<Warning>,
     errors: Vec<ConfigError>,
     /// What a warning says is not in effect: one each is enough, also for several options.
     warned: HashSet<&'static str>,
 }
 
-impl<F: Files> Loader<'_, F> {
+impl Loader<'_> {
     /// Reads one file, named at `place`.
     fn file(&mut self, path: &str, place: &Place, level: Level) {
         let bytes = match self.files.read(path) {
@@ -136,12 +157,17 @@ impl<F: Files> Loader<'_, F> {
         }
         let mut value = Value::new(line.rest);
         if option.is_include_dir() {
+            self.said(line, place, Some(option), None);
             return self.include(value, place, level);
         }
         let set = self.draft.set(option, &line.name, &mut value, place);
+        let first = set.as_ref().ok().and_then(|set| set.first.clone());
+        self.said(line, place, Some(option), first);
         match set {
             Ok(set) => {
+                let is_secret = option.is_secret(&line.name);
                 for note in value.into_notes() {
+                    let note = if is_secret { note.hidden() } else { note };
                     self.note(&line.name, note, set.first.as_ref(), place);
                 }
                 if set.matters {
@@ -150,6 +176,28 @@ impl<F: Files> Loader<'_, F> {
             }
             Err(problem) => self.error(place, problem),
         }
+    }
+
+    /// Keeps the line, for whoever wants it explained.
+    fn said(
+        &mut self,
+        line: &Line<'_>,
+        place: &Place,
+        option: Option<&'static Opt>,
+        first: Option<Place>,
+    ) {
+        // What an unknown name hides may be a password whose name is misspelt.
+        let is_shown = option.is_some_and(|option| !option.is_secret(&line.name));
+        let text = || String::from_utf8_lossy(super::value::trim(line.rest)).into_owned();
+        self.lines.push(Said {
+            place: place.clone(),
+            name: before_tab(&line.name).to_owned(),
+            text: is_shown.then(text),
+            option: option.map(Opt::itself),
+            of: option.map_or(Of::Nothing, |option| self.draft.of(option)),
+            first,
+            below: self.draft.current_listener().cloned(),
+        });
     }
 
     /// Says so if an option that changes something is not in effect.
@@ -172,8 +220,9 @@ impl<F: Files> Loader<'_, F> {
     }
 
     fn unknown(&mut self, line: &Line<'_>, place: &Place) {
-        let name = line.name.clone().into_owned();
-        let hint = hint(&name);
+        self.said(line, place, None, None);
+        let hint = hint(&line.name);
+        let name = before_tab(&line.name).to_owned();
         if line.in_comment {
             self.warn(place, Caution::UnknownOwn { name, hint });
         } else {
@@ -202,6 +251,11 @@ impl<F: Files> Loader<'_, F> {
         };
         names.retain(|name| name.len() > ".conf".len() && name.ends_with(".conf"));
         names.sort_by_key(|name| order(name));
+        self.included.push(Included {
+            place: place.clone(),
+            directory: directory.clone(),
+            files: names.len(),
+        });
         for name in names {
             let path = format!("{}/{name}", directory.trim_end_matches('/'));
             self.file(&path, place, Level::Included);
@@ -233,6 +287,15 @@ fn value_problem(name: &str, invalid: Invalid) -> Problem {
         name: name.to_owned(),
         invalid,
         first: None,
+    }
+}
+
+/// A name without what a tab parts from it, which may be a secret; where nothing stands before the
+/// tab, all of it.
+fn before_tab(name: &str) -> &str {
+    match name.split_once('\t') {
+        Some((before, _)) if !before.is_empty() => before,
+        _ => name,
     }
 }
 

@@ -21,6 +21,7 @@ pub mod log;
 pub mod options;
 pub mod parse;
 pub mod problem;
+pub mod reading;
 mod render;
 mod resolve;
 mod sections;
@@ -29,10 +30,11 @@ pub mod value;
 pub use bridge::Bridge;
 pub use difference::Difference;
 pub use listener::{Bind, Listener, Protocol, Security, SocketDomain, Tls, Versions};
-pub use load::{FileError, Files, Input, Loaded, load};
+pub use load::{FileError, Files, Input, Loaded, load, read};
 pub use log::{Destinations, Log, LogTypes};
 pub use parse::Place;
 pub use problem::{ConfigError, Warning};
+pub use reading::Reading;
 
 /// The port of MQTT without TLS [MQTT5 §4.2].
 pub const DEFAULT_PORT: u16 = 1883;

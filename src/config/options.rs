@@ -276,6 +276,38 @@ impl Opt {
         }
     }
 
+    /// The option itself, where this is another name of it.
+    pub fn itself(&'static self) -> &'static Self {
+        self.alias_of().and_then(find).unwrap_or(self)
+    }
+
+    /// Whether what stands behind it, written as `name`, must never be shown. A plugin's options
+    /// may hold anything, passwords of databases among it; only the built-in ones' are known.
+    pub fn is_secret(&self, name: &str) -> bool {
+        match &self.target {
+            Target::Bridge(Kind::Secret(_) | Kind::OwnSecret(..)) => true,
+            Target::Section(_, Section::PluginOption, _) => !["password_file", "acl_file"]
+                .iter()
+                .any(|key| name.ends_with(&format!("_opt_{key}"))),
+            Target::Alias(of) => find(of).is_some_and(|option| option.is_secret(name)),
+            _ => false,
+        }
+    }
+
+    /// Whether a line with it adds to those before, and does not replace them.
+    pub fn is_repeatable(&self) -> bool {
+        match &self.target {
+            Target::Section(_, section, _) => !matches!(
+                section,
+                Section::Port | Section::BindAddress | Section::PerListenerSettings
+            ),
+            Target::Bridge(_) => matches!(self.name, "address" | "topic"),
+            Target::Ignored(_) => true,
+            Target::Alias(of) => find(of).is_some_and(Self::is_repeatable),
+            _ => self.shape().ends_with("may be repeated"),
+        }
+    }
+
     /// Whether it names a directory of more lines, which the loader reads.
     pub(super) const fn is_include_dir(&self) -> bool {
         matches!(self.target, Target::Section(_, Section::IncludeDir, _))
@@ -312,7 +344,7 @@ impl Opt {
     }
 
     /// Whether it means nothing any more, here or anywhere.
-    pub(super) const fn is_ignored(&self) -> bool {
+    pub const fn is_ignored(&self) -> bool {
         matches!(self.target, Target::Ignored(_))
     }
 

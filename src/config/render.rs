@@ -20,7 +20,7 @@ pub fn render_table() -> String {
             "| `{}` | {} | {} | {since} | {} |",
             option.name,
             scope(option.scope()),
-            cell(of(option).default),
+            cell(option.itself().default),
             cell(&note(option)),
         );
     }
@@ -87,12 +87,6 @@ fn details(page: &mut Page, option: &Opt) {
     if !option.is_reloadable() {
         page.sentences("A change waits for a restart.");
     }
-}
-
-/// The option itself, where the row is another name of it.
-fn of(option: &'static Opt) -> &'static Opt {
-    let name = option.alias_of();
-    name.and_then(super::options::find).unwrap_or(option)
 }
 
 fn note(option: &'static Opt) -> String {

@@ -5,6 +5,7 @@ use super::draft::{Draft, ListenerDraft, Owner, PluginDraft, SecurityDraft};
 use super::listener::{Listener, Protocol, Security};
 use super::parse::Place;
 use super::problem::{Caution, ConfigError, Problem, Warning};
+use super::reading::Begun;
 use super::{Bridge, Config, DEFAULT_PORT, Destinations, Log};
 use std::collections::HashSet;
 
@@ -27,13 +28,14 @@ struct Findings<'a> {
 }
 
 impl Draft {
-    /// The configuration as a whole. It is worth something only if no error was added.
+    /// The configuration as a whole, and all listeners there were to be. It is in force only if no
+    /// error was added.
     pub(super) fn resolve(
         mut self,
         ports: &[u16],
         warnings: &mut Vec<Warning>,
         errors: &mut Vec<ConfigError>,
-    ) -> Config {
+    ) -> (Config, Vec<Begun>) {
         let mut findings = Findings { warnings, errors };
         self.log_defaults();
         for plugin in &self.plugins {
@@ -49,10 +51,12 @@ impl Draft {
         self.config.allow_anonymous = base.allow_anonymous;
         self.config.allow_zero_length_clientid = base.allow_zero_length_clientid;
         self.config.auto_id_prefix = base.auto_id_prefix;
+        let mut begun = Vec::new();
         for (owner, draft) in drafts {
             let security = self.security_of(&draft, &mut findings);
             let mut listener = draft.listener;
             listener.security = security;
+            let (name, before) = (listener.name(), self.config.listeners.len());
             let place = self.place(owner, "protocol").unwrap_or(&draft.place);
             match listener.protocol {
                 Protocol::Mqtt => self.config.listeners.push(listener),
@@ -68,11 +72,18 @@ impl Draft {
                     },
                 ),
             }
+            let is_opened = self.config.listeners.len() > before;
+            begun.push(Begun {
+                of: owner.of(),
+                place: draft.place,
+                name,
+                index: is_opened.then_some(before),
+            });
         }
         self.check_bridges(&mut findings);
         let bridges = self.bridges.into_iter().map(|(bridge, _)| bridge);
         self.config.bridges = bridges.collect();
-        self.config
+        (self.config, begun)
     }
 
     /// Brings back what holds where no line says where to log, or what.

@@ -113,6 +113,16 @@ pub enum Note {
     NotInEffect(&'static str),
 }
 
+impl Note {
+    /// The same about a secret, without any of it.
+    pub fn hidden(self) -> Self {
+        match self {
+            Self::CommentInString(_) => Self::CommentInString(String::from("#...")),
+            note => note,
+        }
+    }
+}
+
 /// Bytes of a string value at most; mosquitto's limit.
 pub const STRING_BYTES_MAX: usize = 65_535;
 
