@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod bytes;
+pub mod check;
 pub mod codec;
 pub mod command;
 pub mod config;

@@ -243,3 +243,13 @@ pub const LEVEL_BYTES: usize = 96;
 
 /// Bytes of a subscription beside its levels, a shared one's group included, at most.
 pub const SUBSCRIPTION_BYTES: usize = 320;
+
+/// Names that one finding of `midge check` lists; the rest are counted.
+pub const CHECK_NAMES_MAX: usize = 5;
+
+/// Characters of a line's value that `midge check` shows to people; machines get all of them.
+pub const CHECK_TEXT_CHARS_MAX: usize = 200;
+
+/// Columns that `midge check` fills: on a terminal that does not say how wide it is or in a pipe,
+/// and at least and at most on any.
+pub const CHECK_COLUMNS: (usize, usize, usize) = (80, 40, 110);

@@ -2,6 +2,7 @@
 
 use cap::Cap;
 use getopts::Matches;
+use midge::check;
 use midge::config::{self, Config, LogTypes, options};
 use midge::net::environment::Environment;
 use midge::net::logger::Logger;
@@ -54,6 +55,11 @@ fn main() -> ExitCode {
     let called: Vec<OsString> = env::args_os().collect();
     if let Some(arguments) = passwd_arguments(&called) {
         return passwd::run(arguments);
+    }
+    if let [_, command, rest @ ..] = &*called {
+        if command == "check" {
+            return check::command::run(rest);
+        }
     }
     let arguments = called.into_iter().skip(1).map(OsString::into_string);
     let arguments: Vec<String> = match arguments.collect() {

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["broker"],
     &["net", "passwd", "command"],
-    &["manual"],
+    &["manual", "check"],
     &["main"],
 ];
 
@@ -169,7 +169,8 @@ fn in_the_shell_links_lie_under_the_turn() {
 fn only_the_shell_touches_the_outside() {
     let mut wrong = Vec::new();
     for (file, text) in code() {
-        if file.starts_with("net/") || file.starts_with("passwd/") || file == "main.rs" {
+        let is_shell = file.starts_with("net/") || file.starts_with("passwd/") || file == "main.rs";
+        if is_shell || ["check/command.rs", "check/system.rs"].contains(&file.as_str()) {
             continue;
         }
         for forbidden in SHELL_ONLY {

@@ -21,7 +21,8 @@ mod stream;
 mod syslog;
 mod throttle;
 
-pub use setup::{ListenError, Setup, Source};
+pub use disk::Disk;
+pub use setup::{ListenError, Setup, Source, addresses};
 
 use crate::broker::client::Peer;
 use crate::broker::key::ConnId;

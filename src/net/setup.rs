@@ -235,7 +235,10 @@ impl Server {
 }
 
 /// The addresses a listener is bound to.
-fn addresses(listener: &config::Listener) -> io::Result<Vec<SocketAddr>> {
+///
+/// # Errors
+/// What the resolver says, or that it found none of the wanted family.
+pub fn addresses(listener: &config::Listener) -> io::Result<Vec<SocketAddr>> {
     let port = listener.port;
     let mut found: Vec<SocketAddr> = match &listener.bind {
         Bind::Unix(_) => Vec::new(),

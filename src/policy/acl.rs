@@ -277,6 +277,18 @@ pub(super) fn is_ambiguous(identity: &Identity) -> bool {
         || identity.username.as_deref().is_some_and(is_ambiguous)
 }
 
+/// The lines `user NAME` of an access control file: each with its number, counted from 1.
+pub fn user_lines(text: &[u8]) -> impl Iterator<Item = (u32, &str)> {
+    let lines = text.split(|byte| *byte == b'\n').zip(1_u32..);
+    lines.filter_map(|(content, line)| {
+        let content = std::str::from_utf8(content).ok()?;
+        match split_word(content.trim_matches(is_blank)) {
+            ("user", name) if !name.is_empty() => Some((line, name)),
+            _ => None,
+        }
+    })
+}
+
 impl Rules {
     fn add(&mut self, grant: Grant, filter: &str) {
         let filter = filter.into();

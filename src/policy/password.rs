@@ -173,6 +173,17 @@ impl PasswordFile {
     }
 }
 
+/// The users of a password file, each with the number of its line, counted from 1.
+pub fn user_lines(text: &[u8]) -> impl Iterator<Item = (u32, &str)> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let lines = text.split(|byte| *byte == b'\n').zip(1_u32..);
+    lines.filter_map(|(content, line)| {
+        let colon = content.iter().position(|byte| *byte == b':')?;
+        let user = std::str::from_utf8(content.get(..colon)?.trim_ascii()).ok()?;
+        (!content.starts_with(b"#") && !user.is_empty()).then_some((line, user))
+    })
+}
+
 /// Reads what stands from the colon on.
 fn read_hash(text: &[u8]) -> Result<StoredHash, HashError> {
     let text = text.strip_prefix(b":").unwrap_or(text).trim_ascii();
