@@ -49,6 +49,15 @@ impl Failure {
             lines: vec![line],
         }
     }
+
+    /// With a last line that says where there is more to learn.
+    fn with_advice(mut self, source: &Source) -> Self {
+        if let Some(file) = &source.file {
+            self.lines
+                .push(format!("To have it explained: midge check -c {file}"));
+        }
+        self
+    }
 }
 
 fn main() -> ExitCode {
@@ -106,7 +115,11 @@ fn obey(matches: &Matches, source: Source) -> Result<(), Failure> {
         environment: environment()?,
         ..source
     };
-    let mut setup = read(&source)?;
+    let is_test = matches.opt_present("test-config");
+    let mut setup = read(&source).map_err(|failure| match is_test {
+        true => failure,
+        false => failure.with_advice(&source),
+    })?;
     if matches.opt_present("tls-keylog") {
         setup.warnings.push(String::from(
             "Warning: --tls-keylog is accepted, but not in effect: TLS is not supported yet, so \
@@ -116,7 +129,7 @@ fn obey(matches: &Matches, source: Source) -> Result<(), Failure> {
     setup
         .warnings
         .extend(service::rights_out_of_reach(&source.environment));
-    if matches.opt_present("test-config") {
+    if is_test {
         test(&setup);
         return Ok(());
     }

@@ -103,6 +103,16 @@ fn the_exit_code_says_whether_midge_would_start() {
 }
 
 #[test]
+fn a_start_that_fails_points_to_it() {
+    let place = Place::new();
+    let bad = place.file("bad.conf", "listner 1883\n", 0o644);
+    let (code, _, err) = run(&["-c", &bad]);
+    assert_eq!(code, 3);
+    let last = err.lines().last().unwrap();
+    assert_eq!(last, format!("To have it explained: midge check -c {bad}"));
+}
+
+#[test]
 fn a_port_that_is_taken_and_by_whom() {
     let place = Place::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
