@@ -271,11 +271,6 @@ const TROUBLES: &[Trouble] = &[
         &["acl_file", "line 2", "raed"],
     ),
     (
-        "the log file is shut",
-        |folder| shut(&folder.file("log/midge.log"), 0),
-        &["midge.log", "ermission denied"],
-    ),
-    (
         "the directory of the log file vanished",
         |folder| {
             adds(
@@ -419,7 +414,8 @@ fn with_few_file_descriptors_left_or_none_a_reload_is_whole_or_none() {
             assert_eq!(is_open, !is_refused, "{left} left: {log}");
         }
     }
-    assert_eq!(refused, 3);
+    // With four or more there is room for two sockets; the log file, which is open, needs none.
+    assert_eq!(refused, 2);
     // And with none left the log cannot be opened again, and goes on.
     held.extend((0..LIMIT).map(|_| scene.midge.opens()));
     scene.midge.waits_for_log("Raise the limit of open files");

@@ -1,6 +1,7 @@
 //! Where log lines go, and how they look (`log_dest`, `log_type`, `log_timestamp…`). `env_logger`
 //! formats and writes them; what it writes to can be changed while it runs.
 
+use super::clocks;
 use super::disk::Links;
 use super::environment::Environment;
 use super::syslog::{self, Syslog};
@@ -17,6 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -66,6 +68,8 @@ struct Outlets {
 #[derive(Clone, Debug)]
 pub struct Logger {
     outlets: Arc<Mutex<Outlets>>,
+    /// Whether lines are held back: without, no turn has to ask.
+    is_holding: Arc<AtomicBool>,
 }
 
 impl Logger {
@@ -82,11 +86,12 @@ impl Logger {
         let outlets = Outlets::new(settings, opening, file, Path::new(syslog::SOCKET));
         let logger = Self {
             outlets: Arc::new(Mutex::new(outlets)),
+            is_holding: Arc::default(),
         };
         let formatter = logger.clone();
         let built = env_logger::Builder::new()
             .filter_level(LevelFilter::Trace)
-            .format(move |out, record| match formatter.lock().line(record) {
+            .format(move |out, record| match formatter.line(record) {
                 Some(line) => writeln!(out, "{line}"),
                 None => Ok(()),
             })
@@ -163,15 +168,35 @@ impl Logger {
         std::mem::take(&mut self.lock().lines)
     }
 
-    /// Sets the clock, and tells in one line each what was held back in a second that is over.
+    /// The line that `record` becomes, if it is to be written now.
+    fn line(&self, record: &Record<'_>) -> Option<String> {
+        let mut outlets = self.lock();
+        outlets.throttle.set_clock(clocks::mono());
+        let line = outlets.line(record);
+        if line.is_none() && outlets.throttle.next_deadline().is_some() {
+            self.is_holding.store(true, Ordering::Relaxed);
+        }
+        line
+    }
+
+    /// Tells in one line each what was held back in a second that is over.
     pub fn advance(&self, now: Mono) {
-        let held = self.lock().throttle.advance(now);
-        tell(&held);
+        if self.is_holding.load(Ordering::Relaxed) {
+            let mut outlets = self.lock();
+            let held = outlets.throttle.advance(now);
+            let is_holding = outlets.throttle.next_deadline().is_some();
+            drop(outlets);
+            self.is_holding.store(is_holding, Ordering::Relaxed);
+            tell(&held);
+        }
     }
 
     /// When [`Logger::advance`] has something to tell next.
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.lock().throttle.next_deadline()
+        match self.is_holding.load(Ordering::Relaxed) {
+            true => self.lock().throttle.next_deadline(),
+            false => None,
+        }
     }
 
     /// Tells what is held back still.

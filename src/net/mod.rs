@@ -117,7 +117,7 @@ impl Server {
             manager: Manager::new(),
             links: Slab::new(),
             broker: Broker::with_lists(config, lists, seed()),
-            clocks: Clocks::start(),
+            clocks: Clocks::new(),
             now: Now::default(),
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
             again: Vec::new(),

@@ -53,9 +53,14 @@ pub struct Throttle {
 }
 
 impl Throttle {
+    /// Sets the clock.
+    pub fn set_clock(&mut self, now: Mono) {
+        self.now = now;
+    }
+
     /// Sets the clock. What was held back in a second that is over is to be told now.
     pub fn advance(&mut self, now: Mono) -> Vec<Held> {
-        self.now = now;
+        self.set_clock(now);
         let due = self.kinds.iter_mut().filter(|kind| kind.ends_at() <= now);
         due.filter_map(Kind::end).collect()
     }
