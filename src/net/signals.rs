@@ -7,8 +7,9 @@ use signal_hook::low_level::pipe;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
-/// Linux's first real-time signal as glibc and musl give it out; mosquitto's for log rotation.
-const SIGRTMIN: i32 = 34;
+/// Linux's first real-time signal as the C library gives it out, mosquitto's for log rotation. musl
+/// keeps one more for itself than glibc does, and refuses to have it handled.
+const SIGRTMIN: i32 = if cfg!(target_env = "musl") { 35 } else { 34 };
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
