@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 MIDGE = TARGET / "release" / "midge"
 MQLOAD = TARGET / "release" / "mqload"
-START_S = 20
+START_S = END_S = 20
 
 
 class Failed(Exception):
@@ -84,7 +84,9 @@ def running(command, prefix=(), conf="", traced=False):
             broker = only_child(process.pid) if traced else process.pid
             yield broker, port
             os.kill(broker, signal.SIGTERM)
-            process.wait(START_S)
+            process.wait(END_S)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{process.args[0]} does not end") from error
         finally:
             if process.poll() is None:
                 process.kill()
