@@ -71,6 +71,10 @@ pub const COPY_BELOW: usize = 1024;
 /// Bytes of one coalesced chunk in a write queue, so that none grows without end.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 
+/// Places that a list worked off once a turn keeps while it is empty: after a storm it gives the
+/// rest back.
+pub const TURN_LIST_PLACES: usize = 256;
+
 /// Bytes of an emptied write buffer at most that is kept for the next queue that fills.
 pub const SPARE_BUFFER_BYTES: usize = 4 << 10;
 

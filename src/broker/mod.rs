@@ -53,7 +53,7 @@ use crate::policy::Lists;
 use crate::time::{Mono, Now};
 use crate::write_queue::{SpareBuffers, WriteQueue};
 use cause::{Cause, Stranger};
-use client::{Clients, Peer, Stage};
+use client::{Client, Clients, Peer, Stage};
 use connect::{Entry, Hashing};
 use disconnect::{close_connection, end_connection, turn_away};
 use effects::Effects;
@@ -238,11 +238,18 @@ impl Broker {
         client.is_some_and(|client| client.stage == Stage::Authenticate)
     }
 
+    /// Whether a connection is not heard for now: its login is not decided, or it
+    /// [must read](Self::must_read) first.
+    pub fn must_wait(&self, conn: ConnId) -> bool {
+        self.state.clients.get(conn).is_some_and(|client| {
+            client.stage == Stage::Authenticate || has_unread(client, &self.state)
+        })
+    }
+
     /// Whether so many answers wait for a client that it must read some before it is heard again.
     pub fn must_read(&self, conn: ConnId) -> bool {
         let client = self.state.clients.get(conn);
-        let own_bytes = client.map_or(0, |client| client.output.own_bytes());
-        own_bytes > 0 && own_bytes > self.state.memory.answer_bytes_max()
+        client.is_some_and(|client| has_unread(client, &self.state))
     }
 
     /// What waits to be written to a connection; `None` if the key is free.
@@ -356,7 +363,19 @@ impl Broker {
             if self.state.memory.is_limited() && self.must_read(conn) {
                 break;
             }
-            match self.next_packets(conn, rest, now)? {
+            let Some(client) = self.state.clients.get(conn) else {
+                return Ok(bytes.len());
+            };
+            let count = match client.stage {
+                Stage::Active(session) => {
+                    let version = client.version;
+                    self.session_packets(Sender { conn, session }, version, rest, now)?
+                }
+                Stage::Silent | Stage::AwaitConnect => self.stranger_packet(conn, rest, now)?,
+                Stage::Authenticate => 0,
+                Stage::Closing => rest.len(),
+            };
+            match count {
                 0 => break,
                 count => used += count,
             }
@@ -364,44 +383,9 @@ impl Broker {
         Ok(used)
     }
 
-    /// Handles the packet at the front of `bytes`, or a run of PUBLISH packets there. How many
-    /// bytes were used; 0 if the packet is not whole.
-    fn next_packets(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
-        let Some(client) = self.state.clients.get(conn) else {
-            return Ok(bytes.len());
-        };
-        let maximum = self.state.config.packet_bytes_max();
-        let (frame, session) = match client.stage {
-            Stage::Active(session) if is_publish(bytes) => {
-                let (from, version) = (Sender { conn, session }, client.version);
-                return self.publishes(from, version, bytes, now);
-            }
-            Stage::Closing => return Ok(bytes.len()),
-            Stage::Authenticate => return Ok(0),
-            Stage::Silent | Stage::AwaitConnect => {
-                self.greet(conn);
-                reject_strangers(bytes)?;
-                (
-                    Frame::cut(bytes, maximum.min(limits::CONNECT_BYTES_MAX)),
-                    None,
-                )
-            }
-            Stage::Active(session) => (Frame::cut(bytes, bound_of(bytes, maximum)), Some(session)),
-        };
-        let Some(frame) = frame.map_err(Cause::Decode)? else {
-            return Ok(0);
-        };
-        self.state.stats.messages_received += 1;
-        match session {
-            None => self.first_packet(conn, &frame, now),
-            Some(session) => self.packet(Sender { conn, session }, &frame, now)?,
-        }
-        Ok(frame.bytes.len())
-    }
-
-    /// Handles the PUBLISH packets at the front of `bytes`: how many bytes they are. A run, because
-    /// what one asks of its client the next need not ask again.
-    fn publishes(
+    /// Handles a run of packets of one session: up to the first that may change who it is from, or
+    /// how it is read. How many bytes were used; 0 if not even one is whole.
+    fn session_packets(
         &mut self,
         from: Sender,
         version: ProtocolVersion,
@@ -411,19 +395,42 @@ impl Broker {
         let Self { state, routes } = self;
         let maximum = state.config.packet_bytes_max();
         let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| is_publish(rest)) {
-            let Some(frame) = Frame::cut(rest, maximum).map_err(Cause::Decode)? else {
-                break;
-            };
+        while let Some(rest) = bytes.get(used..) {
+            let frame = Frame::cut(rest, bound_of(rest, maximum)).map_err(Cause::Decode)?;
+            let Some(frame) = frame else { break };
             state.stats.messages_received += 1;
-            let packet = RawPublish::decode(&frame, version).map_err(Cause::Decode)?;
-            publish::publish(from, &packet, routes, state, now)?;
             used += frame.bytes.len();
+            if frame.header.packet_type == PacketType::Publish {
+                let packet = RawPublish::decode(&frame, version).map_err(Cause::Decode)?;
+                publish::publish(from, &packet, routes, state, now)?;
+            } else if let Some(packet) =
+                Packet::decode_ack(&frame, version).map_err(Cause::Decode)?
+            {
+                publish::acknowledge(from, &packet, state, now)?;
+            } else {
+                self.packet(from, &frame, now)?;
+                break;
+            }
             if state.memory.is_limited() {
                 break; // each may be one too many
             }
         }
         Ok(used)
+    }
+
+    /// Handles the first packet of a connection, if it is whole: how many bytes were used.
+    #[cold]
+    fn stranger_packet(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
+        self.greet(conn);
+        reject_strangers(bytes)?;
+        let maximum = self.state.config.packet_bytes_max();
+        let frame = Frame::cut(bytes, maximum.min(limits::CONNECT_BYTES_MAX));
+        let Some(frame) = frame.map_err(Cause::Decode)? else {
+            return Ok(0);
+        };
+        self.state.stats.messages_received += 1;
+        self.first_packet(conn, &frame, now);
+        Ok(frame.bytes.len())
     }
 
     /// The first packet: a CONNECT, or the end.
@@ -458,7 +465,8 @@ impl Broker {
         }
     }
 
-    /// A packet after CONNECT.
+    /// A packet of a session that is neither PUBLISH nor an acknowledgement.
+    #[inline(never)]
     fn packet(&mut self, from: Sender, frame: &Frame<'_>, now: Now) -> Result<(), Cause> {
         let Self { state, routes } = self;
         let Some(client) = state.clients.get_mut(from.conn) else {
@@ -467,10 +475,6 @@ impl Broker {
         // Whatever is in it [MQTT-3.1.0-2] [MQTT5-3.1.0-2]; with flags it is not even one.
         if frame.header.packet_type == PacketType::Connect && frame.header.flags == 0 {
             return Err(Cause::SecondConnect);
-        }
-        let ack = Packet::decode_ack(frame, client.version);
-        if let Some(packet) = ack.map_err(Cause::Decode)? {
-            return publish::acknowledge(from, &packet, state, now);
         }
         let server = |packet| Err(Cause::ServerPacket(packet));
         match Packet::decode(frame, client.version).map_err(Cause::Decode)? {
@@ -589,10 +593,10 @@ fn reject_strangers(bytes: &[u8]) -> Result<(), Cause> {
     Err(Cause::NotConnect(stranger))
 }
 
-/// Whether a PUBLISH stands at the front of `bytes`.
-fn is_publish(bytes: &[u8]) -> bool {
-    let first = bytes.first();
-    first.is_some_and(|first| PacketType::from_first_byte(*first) == PacketType::Publish)
+/// Whether more of its own waits for a client than it may leave unread.
+fn has_unread(client: &Client, state: &State) -> bool {
+    let own_bytes = client.output.own_bytes();
+    own_bytes > 0 && own_bytes > state.memory.answer_bytes_max()
 }
 
 /// Bytes still to come of the packet at the front of `bytes`; 0 if it does not say yet.

@@ -4,6 +4,7 @@
 //! packet, touches this heap once in one and a half Keep Alives.
 
 use super::key::{ConnId, SessionId};
+use crate::limits;
 use crate::time::Mono;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -56,7 +57,12 @@ impl Timers {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(timer)| timer)
+        let next = self.heap.pop().map(|Reverse(timer)| timer);
+        // After a storm of clients, what it needed is given back.
+        if self.heap.capacity() > limits::TURN_LIST_PLACES.max(4 * self.heap.len()) {
+            self.heap.shrink_to(2 * self.heap.len());
+        }
+        next
     }
 
     /// Entries, stale ones included.
@@ -67,5 +73,6 @@ impl Timers {
     /// Forgets the entries that `is_armed` does not know.
     pub fn retain(&mut self, is_armed: impl Fn(&Timer) -> bool) {
         self.heap.retain(|Reverse(timer)| is_armed(timer));
+        self.heap.shrink_to(2 * self.heap.len());
     }
 }

@@ -179,6 +179,12 @@ impl Link {
         if let Some(bytes) = queue.single() {
             return self.stream.write(bytes);
         }
+        self.write_pieces(queue)
+    }
+
+    /// Apart from the usual case for the room it takes.
+    #[inline(never)]
+    fn write_pieces(&mut self, queue: &WriteQueue) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); limits::WRITE_VECTORS_MAX];
         let count = queue.slices(&mut slices);
         self.stream

@@ -288,6 +288,7 @@ impl Server {
         }
     }
 
+    #[inline(never)]
     fn accept(&mut self, index: usize, now: Now) {
         for _ in 0..limits::ACCEPTS_PER_TURN {
             let Some(Some(listener)) = self.listeners.get_mut(index) else {
@@ -348,7 +349,7 @@ impl Server {
             if *budget == 0 {
                 break;
             }
-            if link.closing().is_none() && must_wait(broker, conn) {
+            if link.closing().is_none() && broker.must_wait(conn) {
                 link.is_paused = true;
                 return;
             }
@@ -366,7 +367,7 @@ impl Server {
                 if let Err(Overflow { bytes }) = fed {
                     broker.overflowed(conn, bytes, now);
                 }
-                if link.is_stashed() && must_wait(broker, conn) {
+                if link.is_stashed() && broker.must_wait(conn) {
                     link.is_paused = true;
                     return;
                 }
@@ -401,7 +402,7 @@ impl Server {
             }
             Flushed::Blocked | Flushed::Enough => {}
         }
-        let may_read_on = link.is_paused && !must_wait(broker, conn);
+        let may_read_on = link.is_paused && !broker.must_wait(conn);
         if may_read_on {
             link.is_paused = false;
         }
@@ -428,6 +429,7 @@ impl Server {
         for conn in dirty.drain(..) {
             self.flush(conn);
         }
+        dirty.shrink_to(limits::TURN_LIST_PLACES);
         self.broker.effects().dirty = dirty;
     }
 
@@ -483,9 +485,12 @@ impl Server {
         if self.links.is_empty() {
             self.links = Slab::new();
         }
+        dead.shrink_to(limits::TURN_LIST_PLACES);
+        self.closing.shrink_to(limits::TURN_LIST_PLACES);
         self.dead = dead;
     }
 
+    #[cold]
     fn obey(&mut self, signal: Signal, now: Now) {
         match signal {
             Signal::Stop => self.stop(now),
@@ -529,12 +534,6 @@ impl Server {
             self.broker.publish_log(line.kind, &line.text, now);
         }
     }
-}
-
-/// Whether a client is not heard for now: its login is not decided, or so many answers wait for it
-/// that it must read some first.
-fn must_wait(broker: &Broker, conn: ConnId) -> bool {
-    broker.is_deciding(conn) || broker.must_read(conn)
 }
 
 /// Bytes by which the table of links grows for one more.
