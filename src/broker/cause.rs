@@ -34,6 +34,8 @@ pub enum Cause {
     ClosedByClient,
     /// Reading or writing failed.
     Socket(io::ErrorKind),
+    /// What carries it cannot go on, for the reason in these words.
+    Transport(&'static str),
     /// The broker is stopping.
     ServerShuttingDown,
     /// No packet came for one and a half Keep Alives.
@@ -66,6 +68,8 @@ pub enum Cause {
     AuthenticationMethod,
     /// CONNECT without a Client Identifier, where one is needed.
     NoClientIdentifier,
+    /// No certificate with a name in it, which would be the username here.
+    NoCertificateName,
     /// No username, which would be the Client Identifier here.
     NoUsername,
     /// A protocol version that this listener does not let in.
@@ -137,6 +141,7 @@ impl Cause {
             }
             Self::VersionNotAccepted(_) => ReasonCode::UnsupportedProtocolVersion,
             Self::Refused(_) | Self::NoUsername => ReasonCode::NotAuthorized,
+            Self::NoCertificateName => ReasonCode::BadUserNameOrPassword,
             Self::TopicName(_) | Self::TopicTooLong | Self::WillTopic(_) => {
                 ReasonCode::TopicNameInvalid
             }
@@ -147,6 +152,7 @@ impl Cause {
             Self::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Self::ReceiveMaximumExceeded(_) => ReasonCode::ReceiveMaximumExceeded,
             Self::NotConnect(_)
+            | Self::Transport(_)
             | Self::SecondConnect
             | Self::ServerPacket(_)
             | Self::UnexpectedAuth
@@ -176,7 +182,7 @@ impl Cause {
     fn log_words(&self) -> &'static str {
         match self.reason() {
             ReasonCode::MalformedPacket => "malformed packet",
-            ReasonCode::NotAuthorized => "not authorised",
+            ReasonCode::NotAuthorized | ReasonCode::BadUserNameOrPassword => "not authorised",
             ReasonCode::ServerBusy => "server busy",
             ReasonCode::PacketTooLarge => "oversize packet",
             ReasonCode::QuotaExceeded => "quota exceeded",
@@ -206,7 +212,7 @@ impl Cause {
                 format!("Client {name} already connected, closing old connection.")
             }
             Self::ServerShuttingDown => format!("Client {name} disconnected: {self}."),
-            _ if self.reason() == ReasonCode::NotAuthorized => {
+            _ if self.log_words() == "not authorised" => {
                 format!("Client {name} disconnected, not authorised.")
             }
             _ => {
@@ -288,6 +294,10 @@ impl fmt::Display for Cause {
             Self::Refused(Refusal::Credentials) => {
                 f.write_str("the username or the password is wrong")
             }
+            Self::NoCertificateName => f.write_str(
+                "a certificate's name is the username here, and this client has shown none",
+            ),
+            Self::Transport(words) => f.write_str(words),
             Self::NoUsername => f.write_str("the username is the Client Identifier here; give one"),
             Self::VersionNotAccepted(version) => {
                 write!(f, "protocol level {} is not let in here", version.level())

@@ -42,6 +42,12 @@ impl Peer {
         Self::new((Ipv4Addr::UNSPECIFIED, 0).into(), 0, listener)
     }
 
+    /// The same connection, from where it really comes.
+    #[must_use]
+    pub fn moved_to(self, address: SocketAddr) -> Self {
+        Self::new(address, self.listener_port, self.listener())
+    }
+
     /// The place of the listener it came by among those of the configuration.
     pub fn listener(&self) -> usize {
         usize::from(self.listener)
@@ -56,6 +62,28 @@ impl Peer {
     pub fn listener_port(&self) -> u16 {
         self.listener_port
     }
+}
+
+/// What becomes known of the other end only after a connection was accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// Where it really is, as a proxy in front says; `None`: where it was taken to be.
+    pub address: Option<SocketAddr>,
+    /// The TLS it came with; `None`: it came without.
+    pub tls: Option<TlsPeer>,
+}
+
+/// What TLS says of the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPeer {
+    /// As in `TLSv1.3`.
+    pub version: Box<str>,
+    /// As OpenSSL calls it.
+    pub cipher: Box<str>,
+    /// The common name of its certificate, if it has shown one that holds.
+    pub common_name: Option<String>,
+    /// The whole subject of that certificate.
+    pub subject: Option<String>,
 }
 
 impl fmt::Display for Peer {

@@ -76,8 +76,12 @@ pub fn connect(
     }
     let mut told = Told::default();
     let keep_alive_s = keep_alive(packet, &config, &mut told)?;
-    let identity = identify(conn, packet, listener, state, &mut told)?;
-    if authenticate(&identity, packet.password, hashing, state, now)? == Entry::Waits {
+    let username = username(conn, packet, listener, state)?;
+    let identity = identify(conn, packet, username, listener, state, &mut told)?;
+    let is_certified = listener.tls.names_clients();
+    if !is_certified
+        && authenticate(&identity, packet.password, hashing, state, now)? == Entry::Waits
+    {
         return Ok(Entry::Waits);
     }
     let will = packet
@@ -130,6 +134,7 @@ pub fn connect(
     }
     open(conn, id, packet, keep_alive_s, listener, state);
     log_connected(conn, packet, keep_alive_s, &identity, state);
+    state.strangers.remove(&conn);
     let connack = ConnAck {
         session_present: is_resumed,
         ..connack
@@ -219,11 +224,35 @@ fn keep_alive(packet: &Connect<'_>, config: &Config, told: &mut Told) -> Result<
     Ok(maximum)
 }
 
+/// What the client is called: as its certificate says, where that counts, or else as it says.
+fn username(
+    conn: ConnId,
+    packet: &Connect<'_>,
+    listener: &Listener,
+    state: &State,
+) -> Result<Option<Box<str>>, Cause> {
+    if !listener.tls.names_clients() {
+        // Choice: an empty username is none, as with mosquitto.
+        let given = packet.username.filter(|name| !name.is_empty());
+        return Ok(given.map(Box::from));
+    }
+    let tls = state.strangers.get(&conn);
+    let name = match listener.tls.use_subject_as_username {
+        true => tls.and_then(|tls| tls.subject.as_deref()),
+        false => tls.and_then(|tls| tls.common_name.as_deref()),
+    };
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => Ok(Some(name.into())),
+        None => Err(Cause::NoCertificateName),
+    }
+}
+
 /// Who this is: by its own Client Identifier, its username where that takes its place, or an
 /// identifier made up for it.
 fn identify(
     conn: ConnId,
     packet: &Connect<'_>,
+    username: Option<Box<str>>,
     listener: &Listener,
     state: &mut State,
     told: &mut Told,
@@ -231,7 +260,7 @@ fn identify(
     let mut client_identifier: Box<str> = packet.client_identifier.into();
     if listener.use_username_as_clientid {
         told.assigned_client_identifier = client_identifier.is_empty();
-        client_identifier = packet.username.unwrap_or_default().into();
+        client_identifier = username.clone().unwrap_or_default();
         if client_identifier.is_empty() {
             return Err(Cause::NoUsername);
         }
@@ -254,11 +283,7 @@ fn identify(
     let client = state.clients.get(conn);
     Ok(Rc::new(Identity {
         client_identifier,
-        // Choice: an empty username is none, as with mosquitto.
-        username: packet
-            .username
-            .filter(|name| !name.is_empty())
-            .map(Box::from),
+        username,
         listener: client.map_or(usize::MAX, |client| client.peer.listener()),
     }))
 }
@@ -399,6 +424,15 @@ fn log_connected(
         logged_version(packet.version, state.config.midge_log_wording),
         u8::from(packet.clean_start)
     );
+    if let Some(tls) = state.strangers.get(&conn) {
+        log::log!(
+            connection_level(&state.config),
+            "Client {} negotiated {} cipher {}",
+            identity.client_identifier,
+            tls.version,
+            tls.cipher
+        );
+    }
     if let Some(will) = &packet.will {
         log::debug!(
             "Will message specified ({} bytes) (r{}, q{}): {}",

@@ -50,10 +50,10 @@ use crate::codec::publish::RawPublish;
 use crate::config::Config;
 use crate::limits;
 use crate::policy::Lists;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Unix};
 use crate::write_queue::{SpareBuffers, WriteQueue};
 use cause::{Cause, Stranger};
-use client::{Client, Clients, Peer, Stage};
+use client::{Client, Clients, Introduction, Peer, Stage};
 use connect::{Entry, Hashing};
 use disconnect::{close_connection, end_connection, turn_away};
 use effects::Effects;
@@ -159,6 +159,36 @@ impl Broker {
         log::debug!("Connection from {peer} on port {}.", peer.listener_port());
     }
 
+    /// What carries a connection has learnt more of its other end than [`Broker::opened`] was told.
+    /// To be said before any of its bytes.
+    pub fn introduced(&mut self, conn: ConnId, introduction: Introduction) {
+        let State {
+            clients, strangers, ..
+        } = &mut self.state;
+        let Some(client) = clients.get_mut(conn) else {
+            return;
+        };
+        if let Some(address) = introduction.address {
+            client.peer = client.peer.moved_to(address);
+        }
+        if let Some(tls) = introduction.tls {
+            strangers.insert(conn, tls);
+        }
+    }
+
+    /// What carries a connection cannot go on, for the reason that `why` gives in words; it is
+    /// closed. `None`: nobody needs to know.
+    pub fn rejected(&mut self, conn: ConnId, why: Option<&'static str>, now: Now) {
+        let cause = why.map_or(Cause::ClosedByClient, Cause::Transport);
+        close_connection(conn, cause, &mut self.state, now);
+    }
+
+    /// Until when the certificates hold that clients are shown, by the names of their listeners;
+    /// for `$SYS`.
+    pub fn certified(&mut self, certificates: Vec<(String, Unix)>) {
+        self.state.certificates = certificates;
+    }
+
     /// Bytes have come: `bytes` is all that has not been used yet, oldest first. Returns how many
     /// are used now: whole packets only, and all of them once the connection is to end. The shell
     /// keeps the rest and offers it again with more behind it.
@@ -200,6 +230,7 @@ impl Broker {
             Closed::Failed(kind) => Cause::Socket(kind),
         };
         end_connection(conn, cause, &mut self.state, now);
+        self.state.strangers.remove(&conn);
         self.state.clients.remove(conn);
     }
 

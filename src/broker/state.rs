@@ -1,8 +1,8 @@
 //! Everything the core owns, as fields that verbs borrow one by one.
 
-use super::client::Clients;
 #[cfg(any(test, debug_assertions))]
 use super::client::{Client, Stage};
+use super::client::{Clients, TlsPeer};
 use super::effects::Effects;
 use super::inflight::SpareFlights;
 use super::key::{ConnId, GroupId, SessionId};
@@ -20,7 +20,8 @@ use crate::config::{Config, Listener};
 use crate::limits;
 use crate::message::WireBuffer;
 use crate::policy::{Lists, Policy};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Unix};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -72,6 +73,11 @@ pub struct State {
     pub chance: Chance,
     /// Connections whose password is still to be checked.
     pub logins: Logins,
+    /// What TLS says of connections whose CONNECT has not been accepted yet; nothing of those that
+    /// came without.
+    pub strangers: HashMap<ConnId, TlsPeer>,
+    /// Until when the certificates hold that clients are shown, by listener.
+    pub certificates: Vec<(String, Unix)>,
     /// Sessions that are owed retained messages.
     pub replaying: Vec<SessionId>,
     /// Empty windows.
@@ -113,6 +119,8 @@ impl State {
             effects: Effects::default(),
             chance: Chance { seed, count: 0 },
             logins: Logins::default(),
+            strangers: HashMap::new(),
+            certificates: Vec::new(),
             replaying: Vec::new(),
             spare_flights: SpareFlights::default(),
             groups: Vec::new(),

@@ -95,4 +95,6 @@ pub struct Told {
     pub counts: Vec<u64>,
     /// The loads told, in the order of their topics.
     pub loads: Vec<f64>,
+    /// The days told for which certificates hold, by listener.
+    pub days_left: Vec<(String, u64)>,
 }

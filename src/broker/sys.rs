@@ -14,7 +14,7 @@ use super::timers::TimerKey;
 use crate::config::{Config, SysVersion};
 use crate::limits;
 use crate::message::{Publication, QoS};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Unix};
 use crate::topic::name::TopicName;
 
 /// The mosquitto whose place this broker takes.
@@ -128,6 +128,7 @@ pub fn tell(state: &mut State, now: Now) {
     let uptime_s = now.mono.ms_since(told.started) / 1000;
     publish("uptime", &format!("{uptime_s} seconds"), state, now);
     tell_counts(&figures, &mut told.counts, state, now);
+    tell_certificates(&mut told.days_left, state, now);
     tell_loads(&figures.stats, &mut told, state, now);
     told.at = now.mono;
     told.sessions_max = figures.sessions_max;
@@ -201,6 +202,19 @@ fn tell_counts(figures: &Figures, told: &mut Vec<u64>, state: &mut State, now: N
     *told = counts;
 }
 
+/// The days for which the certificate of each listener still holds: what a board's owner wants to
+/// see coming.
+fn tell_certificates(told: &mut Vec<(String, u64)>, state: &mut State, now: Now) {
+    let days = |end: &Unix| end.0.saturating_sub(now.unix.0) / (24 * 60 * 60);
+    let rows = state.certificates.iter();
+    let left: Vec<_> = rows.map(|(name, end)| (name.clone(), days(end))).collect();
+    for (name, days) in left.iter().filter(|row| !told.contains(row)) {
+        let topic = format!("midge/listener/{name}/certificate/days_left");
+        publish(&topic, &days.to_string(), state, now);
+    }
+    *told = left;
+}
+
 /// A load is told when its two decimals change, and the first time as 0. `Choice:` mosquitto
 /// compares with what it had last, told or not, and so never tells the end of a slow decay; here
 /// what stands is always true.
@@ -270,6 +284,7 @@ impl Told {
             sessions_max: 0,
             counts: Vec::new(),
             loads: Vec::new(),
+            days_left: Vec::new(),
         }
     }
 }

@@ -209,6 +209,11 @@ impl Tls {
     pub fn is_wanted(&self) -> bool {
         self.certfile.is_some() || self.keyfile.is_some() || self.psk_hint.is_some()
     }
+
+    /// Whether clients are called what their certificates say.
+    pub fn names_clients(&self) -> bool {
+        self.use_identity_as_username || self.use_subject_as_username
+    }
 }
 
 impl Versions {

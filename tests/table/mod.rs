@@ -17,7 +17,7 @@
 
 pub mod raw;
 
-use midge::broker::client::Peer;
+use midge::broker::client::{Introduction, Peer};
 use midge::broker::key::ConnId;
 use midge::broker::{Broker, Closed};
 use midge::codec::ack::{Ack, AckKind};
@@ -153,6 +153,20 @@ impl Table {
         self.broker.opened(conn, peer, self.now);
         self.settle();
         seat
+    }
+
+    /// What carries a connection has learnt more of its other end.
+    pub fn introduces(&mut self, seat: Seat, introduction: Introduction) {
+        let conn = self.chair(seat).conn;
+        self.broker.introduced(conn, introduction);
+        self.settle();
+    }
+
+    /// What carries a connection cannot go on, for this reason.
+    pub fn rejects(&mut self, seat: Seat, why: Option<&'static str>) {
+        let (conn, now) = (self.chair(seat).conn, self.now);
+        self.broker.rejected(conn, why, now);
+        self.settle();
     }
 
     /// A client that has connected cleanly: Clean Session or Clean Start, Keep Alive off.
