@@ -62,7 +62,7 @@ pub const SWITCHES: &[Switch] = &[
         switch(
             "",
             "tls-keylog",
-            "write the keys of TLS connections to FILE: not in effect, for there is no TLS yet",
+            "write the keys of all TLS connections to FILE, for Wireshark to look into them",
         ),
     ),
     switch(

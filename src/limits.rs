@@ -257,3 +257,45 @@ pub const CHECK_TEXT_CHARS_MAX: usize = 200;
 /// Columns that `midge check` fills: on a terminal that does not say how wide it is or in a pipe,
 /// and at least and at most on any.
 pub const CHECK_COLUMNS: (usize, usize, usize) = (80, 40, 110);
+
+/// Bytes of a PROXY header of version 1 at most, as its specification has it.
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+
+/// Bytes of a PROXY header of version 2 at most, behind its first 16: HAProxy's, with everything it
+/// can be told to send, has some 500.
+pub const PROXY_V2_BYTES_MAX: usize = 2048;
+
+/// Steps of TLS handshakes in one turn, for all connections together: one takes up to 20 ms of a Pi
+/// Zero.
+pub const HANDSHAKE_STEPS_PER_TURN: usize = 4;
+
+/// Bytes kept of a TLS record, or of a message of its handshake, until the rest comes: a message
+/// of 64 KiB, as long as rustls takes, and one record of 16 KiB with what is around it.
+pub const TLS_STASH_BYTES_MAX: usize = (64 << 10) + (17 << 10);
+
+/// Tickets that a client of TLS 1.3 is given, each of which resumes its session once. A client that
+/// comes back gets another.
+pub const TLS_TICKETS: usize = 1;
+
+/// Bytes taken off a write queue at once to be encrypted or framed: one TLS record's worth.
+pub const STAGED_WRITE_BYTES: usize = 16 << 10;
+
+/// Bytes of the request that opens a WebSocket at most; browsers send all their cookies.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Header fields of that request at most.
+pub const HTTP_HEADERS_MAX: usize = 64;
+
+/// Bytes of one WebSocket frame at most. It is not kept, so that its length costs nothing; a longer
+/// one cannot be meant.
+pub const WEBSOCKET_FRAME_BYTES_MAX: u64 = PACKET_BYTES_MAX as u64;
+
+/// Seconds between two looks at whether the files of TLS have changed.
+pub const FILE_WATCH_INTERVAL_S: u64 = 10;
+
+/// Seconds for which files of TLS must not have changed before they are read again: those who renew
+/// them write one after the other.
+pub const FILE_SETTLE_S: u64 = 1;
+
+/// Days before the end of a certificate from which on a warning is logged.
+pub const CERTIFICATE_WARNING_DAYS: u64 = 14;

@@ -7,7 +7,7 @@ use midge::config::{self, Config, LogTypes, options};
 use midge::net::environment::Environment;
 use midge::net::logger::Logger;
 use midge::net::service::{self, PidFile, Rights};
-use midge::net::{Server, Setup, Source};
+use midge::net::{Acceptors, KeyLogFile, Server, Setup, Source};
 use midge::{command, limits, manual, passwd};
 use std::alloc::System;
 use std::env;
@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The system's allocator, with a count of the bytes in use, which `memory_limit` is held against.
 /// It refuses nothing: a failed allocation would end the process.
@@ -120,12 +121,6 @@ fn obey(matches: &Matches, source: Source) -> Result<(), Failure> {
         true => failure,
         false => failure.with_advice(&source),
     })?;
-    if matches.opt_present("tls-keylog") {
-        setup.warnings.push(String::from(
-            "Warning: --tls-keylog is accepted, but not in effect: TLS is not supported yet, so \
-             that there are no keys to write.",
-        ));
-    }
     setup
         .warnings
         .extend(service::rights_out_of_reach(&source.environment));
@@ -193,10 +188,19 @@ fn source(matches: &Matches) -> Result<Source, String> {
         (false, true) => Some(LogTypes::ALL),
         (false, false) => None,
     };
+    let key_log = match matches.opt_str("tls-keylog") {
+        Some(path) => {
+            let opened = KeyLogFile::open(Path::new(&path));
+            let opened = opened.map_err(|error| format!("Cannot write keys to {path}: {error}"))?;
+            Some(Arc::new(opened))
+        }
+        None => None,
+    };
     Ok(Source {
         file: matches.opt_str("c"),
         ports,
         verbosity,
+        key_log,
         ..Source::default()
     })
 }
@@ -217,7 +221,7 @@ fn read(source: &Source) -> Result<Setup, Failure> {
         code: INVALID,
         lines,
     };
-    source.read().map_err(failed)
+    source.read(&Acceptors::default()).map_err(failed)
 }
 
 /// Says that the broker would start with this configuration; touches nothing.
@@ -268,11 +272,12 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
     let mut server =
         Server::with_lists(Rc::clone(&config), &setup.lists).map_err(|error| error.to_string())?;
     server.measure(heap_in_use);
+    server.secure(setup.acceptors);
+    server.inherit();
+    let rights = Rights::choose(config.user.as_deref(), &source.environment)?;
+    server.give_sockets(&rights, &source.environment);
     server.open_listeners().map_err(|error| error.to_string())?;
-    drop_rights(
-        Rights::choose(config.user.as_deref(), &source.environment)?,
-        &logger,
-    )?;
+    drop_rights(rights, &logger)?;
     if config.local_only {
         explain_local_only(&config);
     }

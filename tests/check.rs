@@ -163,11 +163,11 @@ fn what_is_not_in_effect() {
             "warning /etc/m.conf:3: connection cloud is accepted, but this bridge is not made: nothing goes to or comes from the other broker.",
         ],
     );
-    let t = secured("listener 1883\nenable_proxy_protocol 2\n");
+    let t = secured("listener 1883\npsk_hint h\n");
     finds(
         &t,
         &[
-            "error /etc/m.conf:3: enable_proxy_protocol keeps midge from starting: the PROXY protocol is not supported yet, so that the proxy's header would be taken for MQTT. -> Remove it if you can do without; else stay with mosquitto for now.",
+            "error /etc/m.conf:3: psk_hint keeps midge from starting: TLS-PSK is not supported, so that its clients could not come in; give the listener a certificate (certfile, keyfile) instead. -> Remove it if you can do without; else stay with mosquitto for now.",
         ],
     );
 }

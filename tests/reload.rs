@@ -217,8 +217,8 @@ const TROUBLES: &[Trouble] = &[
     ),
     (
         "an option that is refused came in",
-        |folder| adds(folder, "certfile /some/where\n"),
-        &["midge.conf:10", "certfile", "TLS is not supported"],
+        |folder| adds(folder, "psk_file /some/where\n"),
+        &["midge.conf:10", "psk_file", "TLS-PSK is not supported"],
     ),
     (
         "the directory of more files vanished",

@@ -2,8 +2,8 @@
 
 use midge::config::options;
 use midge::limits;
-use midge::net::Source;
 use midge::net::environment::Environment;
+use midge::net::{Acceptors, Source};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -527,7 +527,7 @@ fn the_environment_says_where_state_is_kept() {
             ..Source::default()
         };
         let config = source
-            .read()
+            .read(&Acceptors::default())
             .map_err(|lines| lines.concat())
             .ok()
             .unwrap()
@@ -646,11 +646,11 @@ fn destinations_and_types_that_mean_nothing_here_are_named_or_harmless() {
 }
 
 #[test]
-fn a_key_log_for_tls_is_taken_with_a_warning() {
+fn a_key_log_for_tls_must_be_writable() {
     let (code, _, err) = run(&["--tls-keylog", "/nowhere/keys", "--test-config"]);
-    assert_eq!(code, 0);
+    assert_eq!(code, 3);
     assert!(
-        err.starts_with("Warning: --tls-keylog is accepted, but not in effect"),
+        err.starts_with("Error: Cannot write keys to /nowhere/keys: "),
         "{err}"
     );
     let (code, _, err) = run(&["--tls-keylog"]);

@@ -18,6 +18,8 @@ pub struct Listener {
     pub port: u16,
     /// What is spoken.
     pub protocol: Protocol,
+    /// What is spoken all the same: mosquitto reads the other one.
+    pub midge_protocol: Option<Protocol>,
     /// The network interface to bind to; `None`: all of them.
     pub bind_interface: Option<String>,
     /// IPv4 or IPv6 alone; `None`: both.
@@ -68,6 +70,8 @@ pub enum Protocol {
     Mqtt,
     /// MQTT over WebSockets.
     Websockets,
+    /// What a connection's first bytes show: MQTT, with or without WebSockets, with or without TLS.
+    Auto,
     /// mosquitto's HTTP API.
     HttpApi,
 }
@@ -150,6 +154,7 @@ impl Listener {
             bind,
             port,
             protocol: Protocol::Mqtt,
+            midge_protocol: None,
             bind_interface: None,
             socket_domain: None,
             max_connections: 0,
@@ -181,6 +186,11 @@ impl Listener {
         listeners
     }
 
+    /// What is spoken.
+    pub fn spoken(&self) -> Protocol {
+        self.midge_protocol.unwrap_or(self.protocol)
+    }
+
     /// How the listener is written behind `listener` in a file: what tells it from the others.
     pub fn name(&self) -> String {
         match &self.bind {
@@ -205,14 +215,14 @@ impl Bind {
 }
 
 impl Tls {
-    /// Whether connections are to be encrypted.
-    pub fn is_wanted(&self) -> bool {
-        self.certfile.is_some() || self.keyfile.is_some() || self.psk_hint.is_some()
-    }
-
     /// Whether clients are called what their certificates say.
     pub fn names_clients(&self) -> bool {
         self.use_identity_as_username || self.use_subject_as_username
+    }
+
+    /// Whether the ciphers are left to be chosen.
+    pub fn ciphers_are_default(&self) -> bool {
+        self.ciphers.is_none() && self.ciphers_tls13.is_none()
     }
 }
 

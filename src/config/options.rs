@@ -395,6 +395,12 @@ impl Opt {
         self
     }
 
+    /// A row whose option is in effect in some builds alone.
+    const fn supported(mut self, support: Support) -> Self {
+        self.support = support;
+        self
+    }
+
     /// A row with a note.
     const fn note(mut self, note: &'static str) -> Self {
         self.note = note;

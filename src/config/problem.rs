@@ -158,6 +158,8 @@ pub enum Caution {
     BridgeNotMade(String),
     /// A listener is not opened.
     ListenerNotOpened(String),
+    /// Clients are called what their certificates say, and none is asked for one.
+    NobodyIsNamed(&'static str),
     /// A listener option before any `listener`, where there is no default listener.
     OutsideListener(&'static str),
     /// A line holds a NUL byte, and was cut there.
@@ -417,6 +419,11 @@ impl fmt::Display for Caution {
             Self::ListenerNotOpened(name) => write!(
                 f,
                 "listener {name} is accepted, but not opened: the HTTP API is not served."
+            ),
+            Self::NobodyIsNamed(name) => write!(
+                f,
+                "{name} lets nobody in: clients are asked for a certificate only where \
+                 require_certificate, certfile and cafile or capath say so."
             ),
             Self::OutsideListener(name) => write!(
                 f,

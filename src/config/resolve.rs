@@ -9,6 +9,11 @@ use super::reading::Begun;
 use super::{Bridge, Config, DEFAULT_PORT, Destinations, Log};
 use std::collections::HashSet;
 
+const NO_WEBSOCKETS: Problem = Problem::Refused {
+    name: "protocol",
+    why: "this midge was built without WebSockets, so that clients would find nobody there",
+};
+
 /// What a plugin is to midge.
 enum Known {
     /// mosquitto's password file, as a plugin.
@@ -58,19 +63,16 @@ impl Draft {
             listener.security = security;
             let (name, before) = (listener.name(), self.config.listeners.len());
             let place = self.place(owner, "protocol").unwrap_or(&draft.place);
-            match listener.protocol {
-                Protocol::Mqtt => self.config.listeners.push(listener),
+            match listener.spoken() {
                 Protocol::HttpApi => {
                     findings.warn(place, Caution::ListenerNotOpened(listener.name()));
                 }
-                Protocol::Websockets => findings.error(
-                    place,
-                    Problem::Refused {
-                        name: "protocol",
-                        why: "WebSockets are not supported yet, so that its clients would find \
-                              nobody there",
-                    },
-                ),
+                Protocol::Websockets | Protocol::Auto if !cfg!(feature = "websockets") => {
+                    findings.error(place, NO_WEBSOCKETS);
+                }
+                Protocol::Mqtt | Protocol::Websockets | Protocol::Auto => {
+                    self.config.listeners.push(listener);
+                }
             }
             let is_opened = self.config.listeners.len() > before;
             begun.push(Begun {
@@ -187,6 +189,32 @@ impl Draft {
                 let missing = "certfile";
                 findings.error(&place(name), Problem::Lonely { name, missing });
             }
+        }
+        self.check_certificates(owner, draft, findings);
+    }
+
+    /// Options about the certificates of clients, which somebody must ask for.
+    fn check_certificates(&self, owner: Owner, draft: &ListenerDraft, findings: &mut Findings<'_>) {
+        let tls = &draft.listener.tls;
+        let place = |name| self.place(owner, name).unwrap_or(&draft.place).clone();
+        let is_proxied = draft.listener.enable_proxy_protocol == 2;
+        let has_authorities = tls.cafile.is_some() || tls.capath.is_some();
+        if tls.require_certificate && tls.certfile.is_some() && !has_authorities {
+            let (name, missing) = ("require_certificate", "cafile or capath");
+            findings.error(&place(name), Problem::Lonely { name, missing });
+        }
+        let name = match tls.use_subject_as_username {
+            true => "use_subject_as_username",
+            false => "use_identity_as_username",
+        };
+        let is_asked = tls.require_certificate && tls.certfile.is_some();
+        if tls.names_clients() && !is_asked && !is_proxied {
+            findings.warn(&place(name), Caution::NobodyIsNamed(name));
+        }
+        // All that a proxy tells of a certificate is its common name.
+        if tls.use_subject_as_username && is_proxied && tls.certfile.is_none() {
+            let missing = "certfile";
+            findings.error(&place(name), Problem::Lonely { name, missing });
         }
     }
 

@@ -1,19 +1,35 @@
 //! One listening socket: opening it, and accepting without spinning when the process runs out of
 //! file descriptors.
 
+use super::activation::Inherited;
 use super::stream::Stream;
 use crate::limits;
 use crate::time::Mono;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Type};
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Linux's numbers for what `accept` says when a connection is there but cannot be had now: ENFILE,
 /// EMFILE, ENOMEM, ENOBUFS.
 const OUT_OF_RESOURCES: [i32; 4] = [23, 24, 12, 105];
+
+/// Who may connect through a Unix socket: its owner and its group. mosquitto leaves it to the umask,
+/// by which, in most places, the owner alone may.
+const UNIX_SOCKET_MODE: u32 = 0o660;
+
+/// Whom the files of Unix sockets are for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access {
+    /// The numbers of the user and the group they are given to.
+    pub owner: Option<(u32, u32)>,
+    /// Whether the umask says who may connect.
+    pub is_by_umask: bool,
+}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -26,8 +42,8 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener, SocketAddr),
-    /// With the path of its file, which goes with it.
-    Unix(UnixListener, PathBuf),
+    /// With the path of its file, which goes with it; `None`: it belongs to somebody else.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 /// What became of one attempt to accept.
@@ -75,25 +91,60 @@ impl Listener {
         Ok(Self { socket, index })
     }
 
-    /// Opens a Unix socket for listener `index`. A file that another broker left behind is
-    /// replaced, one that somebody answers at is not.
+    /// Opens a Unix socket for listener `index`, for those that `access` names. A socket that another
+    /// broker left behind is replaced, one that somebody answers at is not.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn open_unix(
         index: usize,
         path: &Path,
+        access: Access,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
         if std::os::unix::net::UnixStream::connect(path)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         {
-            std::fs::remove_file(path)?;
+            fs::remove_file(path)?;
         }
         let mut socket = UnixListener::bind(path)?;
+        let path = path.to_path_buf();
+        if let Some((user, group)) = access.owner {
+            chown(&path, Some(user), Some(group))?;
+        }
+        if !access.is_by_umask {
+            fs::set_permissions(&path, Permissions::from_mode(UNIX_SOCKET_MODE))?;
+        }
         registry.register(&mut socket, token, Interest::READABLE)?;
-        let socket = Socket::Unix(socket, path.to_path_buf());
+        let socket = Socket::Unix(socket, Some(path));
+        Ok(Self { socket, index })
+    }
+
+    /// Takes over a socket that listens already, for listener `index`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn adopt(
+        index: usize,
+        inherited: Inherited,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let socket = match inherited {
+            Inherited::Tcp(socket, address) => {
+                socket.set_nonblocking(true)?;
+                let mut socket = TcpListener::from_std(socket);
+                registry.register(&mut socket, token, Interest::READABLE)?;
+                Socket::Tcp(socket, address)
+            }
+            Inherited::Unix(socket, _) => {
+                socket.set_nonblocking(true)?;
+                let mut socket = UnixListener::from_std(socket);
+                registry.register(&mut socket, token, Interest::READABLE)?;
+                Socket::Unix(socket, None)
+            }
+        };
         Ok(Self { socket, index })
     }
 
@@ -134,9 +185,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Socket::Unix(_, path) = &self.socket {
+        if let Socket::Unix(_, Some(path)) = &self.socket {
             // Somebody else may have removed it already.
-            let _ = std::fs::remove_file(path);
+            let _ = fs::remove_file(path);
         }
     }
 }

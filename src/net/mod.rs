@@ -8,21 +8,42 @@
 //! socket with more to read, a write queue with more to send, a listener with more waiting) goes
 //! on the *again* list, and the next wait is zero.
 
+#[cfg(feature = "tls")]
+mod acceptor;
+mod activation;
+#[cfg(feature = "tls")]
+pub mod certificate;
+#[cfg(feature = "tls")]
+mod ciphers;
+#[cfg(feature = "tls")]
+mod client_verifier;
 mod clocks;
 mod disk;
 pub mod environment;
+pub mod fault;
 mod link;
 mod listener;
 pub mod logger;
+pub mod proxy;
+mod security;
 pub mod service;
 mod setup;
 mod signals;
+mod staged;
 mod stream;
 mod syslog;
 mod throttle;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
+pub mod tls;
+pub mod transport;
+#[cfg_attr(not(feature = "websockets"), path = "upgrade_absent.rs")]
+pub mod upgrade;
+pub mod websocket;
 
 pub use disk::Disk;
+pub use security::Acceptors;
 pub use setup::{ListenError, Setup, Source, addresses};
+pub use tls::KeyLogFile;
 
 use crate::broker::client::Peer;
 use crate::broker::key::ConnId;
@@ -32,13 +53,16 @@ use crate::config::Config;
 use crate::limits;
 use crate::policy::Lists;
 use crate::time::{Mono, Now};
+use activation::Inheritance;
 use clocks::Clocks;
-use link::{Flushed, Link, Overflow, ReadOutcome};
-use listener::{Accepted, Listener, Pause};
+use environment::Environment;
+use link::{Flushed, Link, ReadOutcome};
+use listener::{Accepted, Access, Listener, Pause};
 use logger::Logger;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
-use service::Manager;
+use security::Security;
+use service::{Manager, Rights};
 use signals::{Signal, Signals};
 use slab::Slab;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -48,6 +72,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use stream::Stream;
+use transport::Transport;
 
 /// The signals' event.
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -65,6 +90,10 @@ pub struct Server {
     links: Slab<Link>,
     /// What is in force; its listeners keep their places from reload to reload.
     config: Rc<Config>,
+    /// Whom the files of Unix sockets are for.
+    socket_access: Access,
+    /// Sockets that systemd has opened, until their listeners take them.
+    inheritance: Inheritance,
     /// What was read last.
     loaded: Config,
     /// What the configuration was read from, to be read again.
@@ -77,6 +106,12 @@ pub struct Server {
     now: Now,
     /// What every read goes into first.
     scratch: Box<[u8]>,
+    /// What becomes MQTT of it, where that is something else.
+    mqtt: Vec<u8>,
+    /// TLS, and all else that a listener asks for before MQTT.
+    security: Security,
+    /// Steps of TLS handshakes that this turn may still do.
+    handshake_steps: usize,
     /// Links to be read, or written, again without a new event.
     again: Vec<ConnId>,
     /// Listeners to be asked again without a new event.
@@ -110,6 +145,8 @@ impl Server {
             poll,
             signals,
             listeners: Vec::new(),
+            socket_access: Access::default(),
+            inheritance: Inheritance::default(),
             config: Rc::clone(&config),
             loaded: (*config).clone(),
             source: Source::default(),
@@ -120,6 +157,9 @@ impl Server {
             clocks: Clocks::new(),
             now: Now::default(),
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
+            mqtt: Vec::new(),
+            security: Security::default(),
+            handshake_steps: 0,
             again: Vec::new(),
             accept_again: false,
             pause: Pause::default(),
@@ -127,6 +167,23 @@ impl Server {
             dead: Vec::new(),
             is_stopping: false,
         })
+    }
+
+    /// Whom the files of Unix sockets are for; to be said before [`Server::open_listeners`].
+    pub fn give_sockets(&mut self, rights: &Rights, environment: &Environment) {
+        self.socket_access = Access {
+            owner: match rights {
+                Rights::Dropped(account) => Some((account.user_id, account.group_id)),
+                Rights::Kept | Rights::Root => None,
+            },
+            is_by_umask: environment.umask.is_some(),
+        };
+    }
+
+    /// Takes the sockets that systemd has opened for this process; to be called once, before
+    /// [`Server::open_listeners`].
+    pub fn inherit(&mut self) {
+        self.inheritance = Inheritance::take();
     }
 
     /// Remembers what the configuration was read from, and where the log goes, for a reload.
@@ -191,11 +248,13 @@ impl Server {
             logger.advance(now.mono);
         }
         let mut budget = limits::READ_BYTES_PER_TURN;
+        self.handshake_steps = limits::HANDSHAKE_STEPS_PER_TURN;
         self.work_off_again(&mut budget, now);
         for event in events.iter() {
             self.handle(event, &mut budget, now);
         }
         self.manager.live(now.mono);
+        self.watch_files(now);
         self.publish_log(now);
         self.broker.tick(now);
         self.note_decided();
@@ -218,6 +277,7 @@ impl Server {
         let mut deadline = self.broker.next_deadline().unwrap_or(Mono::NEVER);
         for other in [
             self.manager.next_sign_at(),
+            self.security.next_look_at(),
             self.pause.until(),
             self.logger.as_ref().and_then(Logger::next_deadline),
             closing.min(),
@@ -304,7 +364,9 @@ impl Server {
                         Some(address) => Peer::new(address, port, index),
                         None => Peer::local(index),
                     };
-                    self.open(stream, peer, now);
+                    let terms = self.security.terms(index);
+                    let transport = terms.map(|terms| Transport::new(terms, address));
+                    self.open(stream, transport, peer, now);
                 }
                 Accepted::Nobody => return self.pause.end(),
                 Accepted::Shortage(error) => return self.pause.begin(&error, now.mono),
@@ -313,7 +375,7 @@ impl Server {
         self.accept_again = true;
     }
 
-    fn open(&mut self, stream: Stream, peer: Peer, now: Now) {
+    fn open(&mut self, stream: Stream, transport: Option<Transport>, peer: Peer, now: Now) {
         // A reply that waits for more to be sent with it waits 40 ms or more; what can be sent
         // together is put together in the write queue.
         let ready = stream.set_nodelay(self.config.set_tcp_nodelay);
@@ -323,7 +385,7 @@ impl Server {
         let entry = self.links.vacant_entry();
         let conn = ConnId::from_index(entry.key());
         let token = Token(entry.key());
-        match ready.and_then(|()| Link::open(stream, self.poll.registry(), token)) {
+        match ready.and_then(|()| Link::open(stream, transport, self.poll.registry(), token)) {
             Ok(link) => {
                 entry.insert(link);
                 self.broker.opened(conn, peer, now);
@@ -338,6 +400,8 @@ impl Server {
         let Self {
             links,
             scratch,
+            mqtt,
+            handshake_steps,
             broker,
             dead,
             ..
@@ -353,6 +417,12 @@ impl Server {
                 link.is_paused = true;
                 return;
             }
+            if staged::is_handshaking(link) {
+                if *handshake_steps == 0 {
+                    break;
+                }
+                *handshake_steps -= 1;
+            }
             let (count, has_more) = match link.read(scratch, is_ended) {
                 ReadOutcome::Bytes(count, has_more) => (count, has_more),
                 ReadOutcome::Nothing => return,
@@ -361,11 +431,10 @@ impl Server {
             };
             *budget = budget.saturating_sub(count);
             if link.closing().is_none() {
-                let bytes = scratch.get(..count).unwrap_or_default();
-                let bytes_max = broker.stash_bytes_max();
-                let fed = link.feed(bytes, bytes_max, |bytes| broker.received(conn, bytes, now));
-                if let Err(Overflow { bytes }) = fed {
-                    broker.overflowed(conn, bytes, now);
+                let bytes = scratch.get_mut(..count).unwrap_or_default();
+                match link.transport() {
+                    None => staged::feed(link, bytes, conn, broker, now),
+                    Some(_) => staged::receive(link, bytes, mqtt, conn, broker, now),
                 }
                 if link.is_stashed() && broker.must_wait(conn) {
                     link.is_paused = true;
@@ -450,6 +519,7 @@ impl Server {
             broker,
             closing,
             dead,
+            poll,
             ..
         } = self;
         closing.retain(|conn| {
@@ -462,7 +532,7 @@ impl Server {
                 return false;
             }
             if broker.output(*conn).is_none_or(|queue| queue.is_empty()) {
-                link.end_writing();
+                link.end_writing(poll.registry(), Token(conn.index()));
             }
             true
         });

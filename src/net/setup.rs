@@ -4,6 +4,8 @@
 use super::disk::{Disk, NamedFiles};
 use super::environment::Environment;
 use super::listener::Listener;
+use super::security::Acceptors;
+use super::tls::KeyLogFile;
 use super::{LISTENERS, Server};
 use crate::config::{self, Bind, Config, Input, SocketDomain};
 use crate::policy::Lists;
@@ -14,6 +16,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a configuration is read from.
 #[derive(Clone, Debug, Default)]
@@ -26,14 +29,17 @@ pub struct Source {
     pub verbosity: Option<config::LogTypes>,
     /// What the environment asks for.
     pub environment: Environment,
+    /// Where the keys of TLS connections go, if the command line asks for that.
+    pub key_log: Option<Arc<KeyLogFile>>,
 }
 
 impl Source {
-    /// Reads the configuration, and the files with users and rights that it names.
+    /// Reads the configuration, and the files with users, rights and certificates that it names.
+    /// `before` are the certificates in force, if any.
     ///
     /// # Errors
     /// Everything that is wrong, a line each.
-    pub fn read(&self) -> Result<Setup, Vec<String>> {
+    pub fn read(&self, before: &Acceptors) -> Result<Setup, Vec<String>> {
         let input = Input {
             file: self.file.as_deref(),
             ports: &self.ports,
@@ -50,10 +56,14 @@ impl Source {
         }
         let (lists, odd) = Lists::read(&config, &self.named_files())?;
         let warnings = warnings.iter().map(ToString::to_string).chain(odd);
+        let mut warnings = warnings.collect();
+        let key_log = self.key_log.as_ref();
+        let acceptors = Acceptors::read(&config.listeners, before, key_log, &mut warnings)?;
         Ok(Setup {
             config,
             lists,
-            warnings: warnings.collect(),
+            acceptors,
+            warnings,
         })
     }
 
@@ -71,6 +81,8 @@ pub struct Setup {
     pub config: Config,
     /// Users and rights.
     pub lists: Lists,
+    /// Certificates and keys.
+    pub acceptors: Acceptors,
     /// What is worth knowing about them, a line each.
     pub warnings: Vec<String>,
 }
@@ -108,7 +120,49 @@ impl Server {
         for (index, listener) in config.listeners.iter().enumerate() {
             self.open_listener(index, listener, config.local_only)?;
         }
+        for socket in self.inheritance.rest() {
+            log::warn!(
+                "systemd has opened {socket}, which no listener of the configuration is at; nobody \
+                 is served there."
+            );
+        }
         Ok(())
+    }
+
+    /// Puts certificates and keys, and all else that the listeners ask for before MQTT, in force for
+    /// new connections.
+    pub fn secure(&mut self, acceptors: Acceptors) {
+        self.security.put(&self.config.listeners, acceptors);
+        self.broker
+            .certified(self.security.ends(&self.config.listeners));
+    }
+
+    /// Reads the files of TLS again if they have changed, and looks after the certificates' ends.
+    pub(super) fn watch_files(&mut self, now: Now) {
+        if self.security.next_look_at().is_none_or(|at| now.mono < at) {
+            return;
+        }
+        let config = Rc::clone(&self.config);
+        if self.security.have_files_changed(now.mono) {
+            log::info!("Reloading certificates: their files have changed.");
+            let mut warnings = Vec::new();
+            let key_log = self.source.key_log.as_ref();
+            let before = self.security.acceptors();
+            let owners = before.owners(&config.listeners);
+            match Acceptors::read(&owners, before, key_log, &mut warnings) {
+                Ok(acceptors) => self.secure(acceptors),
+                Err(why) => {
+                    for line in why {
+                        log::error!("Error: {line}");
+                    }
+                    log::error!("The certificates in force stay.");
+                }
+            }
+            for warning in warnings {
+                log::warn!("{warning}");
+            }
+        }
+        self.security.warn_of_ends(&config.listeners, now);
     }
 
     /// Opens the sockets of one listener. IPv6 may be missing on a machine where nobody asked for
@@ -119,14 +173,24 @@ impl Server {
         listener: &config::Listener,
         is_local_only: bool,
     ) -> Result<(), ListenError> {
-        if listener.protocol != config::Protocol::Mqtt {
+        let failed = |what: String| move |error| ListenError { what, error };
+        let inherited = self.inheritance.take_for(listener);
+        if !inherited.is_empty() {
+            for socket in inherited {
+                log::info!("Listening on {socket}, which systemd has opened.");
+                let token = Token(LISTENERS - self.listeners.len());
+                let adopted = Listener::adopt(index, socket, self.poll.registry(), token);
+                let adopted = adopted.map_err(failed(listener.name()))?;
+                self.listeners.push(Some(adopted));
+            }
             return Ok(());
         }
-        let failed = |what: String| move |error| ListenError { what, error };
         if let Bind::Unix(path) = &listener.bind {
             log::info!("Opening unix listen socket on path {path}.");
             let token = Token(LISTENERS - self.listeners.len());
-            let opened = Listener::open_unix(index, Path::new(path), self.poll.registry(), token);
+            let file = Path::new(path);
+            let registry = self.poll.registry();
+            let opened = Listener::open_unix(index, file, self.socket_access, registry, token);
             self.listeners
                 .push(Some(opened.map_err(failed(path.clone()))?));
             return Ok(());
@@ -177,8 +241,9 @@ impl Server {
         let Setup {
             config: new,
             lists,
+            acceptors,
             warnings,
-        } = self.source.read()?;
+        } = self.source.read(self.security.acceptors())?;
         let differences = self.loaded.differences(&new);
         let wanted: Vec<String> = new.listeners.iter().map(config::Listener::name).collect();
         let placed = keep_places(&self.config, new.clone());
@@ -225,6 +290,7 @@ impl Server {
         }
         self.loaded = new;
         self.config = Rc::new(placed);
+        self.secure(acceptors);
         // Those who came by a listener that is gone are held to the rules it had, if they are there.
         let lists =
             Lists::read(&self.config, &self.source.named_files()).map_or(lists, |(lists, _)| lists);

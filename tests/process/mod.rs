@@ -52,7 +52,12 @@ impl Midge {
 
     #[track_caller]
     pub fn waits_for_log(&self, words: &str) {
-        let end = Instant::now() + Duration::from_secs(10);
+        self.waits_for_log_within(words, 10);
+    }
+
+    #[track_caller]
+    pub fn waits_for_log_within(&self, words: &str, seconds: u64) {
+        let end = Instant::now() + Duration::from_secs(seconds);
         while !self.log().contains(words) {
             assert!(
                 Instant::now() < end,

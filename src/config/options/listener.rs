@@ -4,14 +4,19 @@ use super::super::draft::SecurityDraft;
 use super::super::listener::{Listener, Protocol, SocketDomain, Versions};
 use super::super::value::{self, Invalid, Rule, Value, word_for};
 use super::{
-    Again, Kind, Opt, Reload, Scope, Section, Target, alias, ignored, range, section, text,
-    text_last,
+    Again, Kind, Opt, Reload, Scope, Section, Support, Target, alias, ignored, range, section,
+    text, text_last,
 };
 
-const NO_TLS: &str = "TLS is not supported yet, so that connections would not be encrypted";
+const NO_TLS: &str = "this midge was built without TLS, so that connections would not be encrypted";
 
-const NO_CERTIFICATES: &str = "TLS is not supported yet, so that clients could not be held to their \
-             certificates";
+const NO_PSK: &str = "TLS-PSK is not supported, so that its clients could not come in; give the \
+                      listener a certificate (certfile, keyfile) instead";
+
+const OF_TLS: Support = match cfg!(feature = "tls") {
+    true => Support::Works,
+    false => Support::Refuses(NO_TLS),
+};
 
 const fn listener(
     name: &'static str,
@@ -94,42 +99,42 @@ pub(super) const ROWS: &[Opt] = &[
         text_last(|l| &mut l.tls.cafile),
         "The authorities that client certificates must come from, in one file.",
     )
-    .refuses(NO_TLS),
+    .supported(OF_TLS),
     listener(
         "capath",
         "none",
         text_last(|l| &mut l.tls.capath),
         "The authorities that client certificates must come from, in a directory.",
     )
-    .refuses(NO_TLS),
+    .supported(OF_TLS),
     listener(
         "certfile",
         "none",
         text_last(|l| &mut l.tls.certfile),
         "The server's certificate; with keyfile it turns TLS on.",
     )
-    .refuses(NO_TLS),
+    .supported(OF_TLS),
     listener(
         "ciphers",
         "the library's",
         text(|l| &mut l.tls.ciphers),
         "The ciphers for TLS up to 1.2.",
     )
-    .warns("without TLS there are no ciphers to choose"),
+    .supported(OF_TLS),
     listener(
         "ciphers_tls1.3",
         "the library's",
         text(|l| &mut l.tls.ciphers_tls13),
         "The ciphers for TLS 1.3.",
     )
-    .warns("without TLS there are no ciphers of version 1.3 to choose"),
+    .supported(OF_TLS),
     listener(
         "crlfile",
         "none",
         text_last(|l| &mut l.tls.crlfile),
         "Client certificates that have been revoked.",
     )
-    .refuses(NO_CERTIFICATES),
+    .supported(OF_TLS),
     ignored(
         "dhparamfile",
         Scope::Listener,
@@ -143,7 +148,7 @@ pub(super) const ROWS: &[Opt] = &[
         Kind::Bool(|l| &mut l.tls.disable_client_cert_date_checks),
         "Takes client certificates that are out of date.",
     )
-    .warns("without TLS there are no certificates to check")
+    .supported(OF_TLS)
     .note("since mosquitto 2.1"),
     listener(
         "enable_proxy_protocol",
@@ -151,10 +156,6 @@ pub(super) const ROWS: &[Opt] = &[
         Kind::Own("1 or 2", proxy, |l| l.enable_proxy_protocol.to_string()),
         "Expects each connection to begin with a header of the PROXY protocol of \
              this version, which says where it comes from.",
-    )
-    .refuses(
-        "the PROXY protocol is not supported yet, so that the proxy's header \
-             would be taken for MQTT",
     )
     .note("since mosquitto 2.1"),
     listener(
@@ -170,7 +171,7 @@ pub(super) const ROWS: &[Opt] = &[
         text_last(|l| &mut l.tls.keyfile),
         "The private key of the server's certificate.",
     )
-    .refuses(NO_TLS),
+    .supported(OF_TLS),
     own_security(
         "listener_allow_anonymous",
         "allow_anonymous",
@@ -222,6 +223,20 @@ pub(super) const ROWS: &[Opt] = &[
     .note("since mosquitto 2.1"),
     alias("maximum_qos", "max_qos", "An older name of max_qos.").at(Reload::NewConnections),
     listener(
+        "midge_protocol",
+        "as protocol",
+        Kind::Own("mqtt, websockets or auto", own_protocol, |l| {
+            let own = l.midge_protocol;
+            own.map_or_else(
+                || "as protocol".to_owned(),
+                |own| word_for(own, OWN_PROTOCOLS),
+            )
+        }),
+        "What is spoken on the listener, whatever protocol says: for files that must \
+             still start mosquitto.",
+    )
+    .note("midge's own"),
+    listener(
         "mount_point",
         "none",
         Kind::Own("text without + and #", mount_point, |l| {
@@ -234,21 +249,19 @@ pub(super) const ROWS: &[Opt] = &[
     listener(
         "protocol",
         "mqtt",
-        Kind::Own("mqtt, websockets or http_api", protocol, |l| {
+        Kind::Own("mqtt, websockets, http_api or auto", protocol, |l| {
             word_for(l.protocol, PROTOCOLS)
         }),
-        "What is spoken on the listener.",
+        "What is spoken on the listener; auto, which is midge's own, looks at the first \
+             bytes of each connection and takes MQTT, TLS, WebSockets and WebSockets over TLS \
+             on one port.",
     )
-    .note("websockets is refused yet; a listener with http_api is not opened"),
+    .note("a listener with http_api is not opened"),
     listener(
         "proxy_protocol_v2_require_tls",
         "false",
         Kind::Bool(|l| &mut l.proxy_protocol_v2_require_tls),
         "Refuses connections that, by their PROXY header, came without TLS.",
-    )
-    .refuses(
-        "the PROXY protocol is not supported yet, so that nothing says who came \
-             with TLS",
     )
     .note("since mosquitto 2.1"),
     listener(
@@ -257,14 +270,14 @@ pub(super) const ROWS: &[Opt] = &[
         text(|l| &mut l.tls.psk_hint),
         "What clients of TLS-PSK are told; it turns TLS-PSK on.",
     )
-    .refuses(NO_TLS),
+    .refuses(NO_PSK),
     listener(
         "require_certificate",
         "false",
         Kind::Bool(|l| &mut l.tls.require_certificate),
         "Lets in only clients with a certificate.",
     )
-    .refuses(NO_CERTIFICATES),
+    .supported(OF_TLS),
     listener(
         "socket_domain",
         "both",
@@ -303,10 +316,13 @@ pub(super) const ROWS: &[Opt] = &[
     listener(
         "tls_version",
         "tlsv1.2",
-        Kind::Text(Again::Duplicate, 65_535, |l| &mut l.tls.tls_version),
-        "The lowest version of TLS that is spoken.",
+        Kind::Own("tlsv1.2 or tlsv1.3", tls_version, |l| {
+            let lowest = l.tls.tls_version.clone();
+            lowest.unwrap_or_else(|| "tlsv1.2".to_owned())
+        }),
+        "The lowest version of TLS that is spoken; tlsv1 and tlsv1.1 count as tlsv1.2.",
     )
-    .warns("without TLS there is no version of it to choose"),
+    .supported(OF_TLS),
     listener(
         "use_identity_as_username",
         "false",
@@ -314,7 +330,7 @@ pub(super) const ROWS: &[Opt] = &[
         "Takes the common name of the client's certificate, or its TLS-PSK \
              identity, for its username, and asks for no password.",
     )
-    .refuses(NO_CERTIFICATES),
+    .supported(OF_TLS),
     listener(
         "use_subject_as_username",
         "false",
@@ -322,7 +338,7 @@ pub(super) const ROWS: &[Opt] = &[
         "Takes the whole subject of the client's certificate for its username, \
              and asks for no password.",
     )
-    .refuses(NO_CERTIFICATES),
+    .supported(OF_TLS),
     listener(
         "use_username_as_clientid",
         "false",
@@ -340,14 +356,20 @@ pub(super) const ROWS: &[Opt] = &[
             }
         }),
         "Takes WebSockets only from pages of this origin.",
-    )
-    .warns("there are no WebSockets for it to apply to"),
+    ),
 ];
 
 const PROTOCOLS: &[(&str, Protocol)] = &[
     ("mqtt", Protocol::Mqtt),
     ("websockets", Protocol::Websockets),
     ("http_api", Protocol::HttpApi),
+    ("auto", Protocol::Auto),
+];
+
+const OWN_PROTOCOLS: &[(&str, Protocol)] = &[
+    ("mqtt", Protocol::Mqtt),
+    ("websockets", Protocol::Websockets),
+    ("auto", Protocol::Auto),
 ];
 
 const DOMAINS: &[(&str, SocketDomain)] =
@@ -356,6 +378,27 @@ const DOMAINS: &[(&str, SocketDomain)] =
 /// `protocol WORD`.
 fn protocol(listener: &mut Listener, value: &mut Value<'_>) -> Result<(), Invalid> {
     listener.protocol = value.one_of(PROTOCOLS)?;
+    Ok(())
+}
+
+/// `tls_version WORD`.
+fn tls_version(listener: &mut Listener, value: &mut Value<'_>) -> Result<(), Invalid> {
+    const KNOWN: &[(&str, &str)] = &[
+        ("tlsv1.3", "tlsv1.3"),
+        ("tlsv1.2", "tlsv1.2"),
+        ("tlsv1.1", "tlsv1.1"),
+        ("tlsv1", "tlsv1"),
+    ];
+    if listener.tls.tls_version.is_some() {
+        return Err(Invalid::Duplicate);
+    }
+    listener.tls.tls_version = Some(value.one_of(KNOWN)?.to_owned());
+    Ok(())
+}
+
+/// `midge_protocol WORD`.
+fn own_protocol(listener: &mut Listener, value: &mut Value<'_>) -> Result<(), Invalid> {
+    listener.midge_protocol = Some(value.one_of(OWN_PROTOCOLS)?);
     Ok(())
 }
 

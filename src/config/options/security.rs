@@ -143,7 +143,7 @@ pub(super) const ROWS: &[Opt] = &[
         "Reads from this file the identities and keys for TLS-PSK.",
     )
     .refuses(
-        "TLS-PSK is not supported yet, so that clients could not be held to \
-             their keys",
+        "TLS-PSK is not supported, so that clients could not be held to their keys; \
+             certificates are, which boards can check just as well",
     ),
 ];

@@ -1,0 +1,58 @@
+//! Where the stages of a connection meet the loop: bytes from its socket go through them to the
+//! core. Apart from the loop, so that a connection without stages pays for one question alone.
+
+use super::link::{Link, Overflow};
+use super::websocket::Heard;
+use crate::broker::Broker;
+use crate::broker::key::ConnId;
+use crate::time::Now;
+
+/// Whether what comes next from this link is a step of a TLS handshake.
+pub fn is_handshaking(link: &mut Link) -> bool {
+    link.transport()
+        .is_some_and(|transport| transport.is_handshaking())
+}
+
+/// Gives the core `bytes` of MQTT, and keeps what it does not use yet.
+pub fn feed(link: &mut Link, bytes: &[u8], conn: ConnId, broker: &mut Broker, now: Now) {
+    let bytes_max = broker.stash_bytes_max();
+    let fed = link.feed(bytes, bytes_max, |bytes| broker.received(conn, bytes, now));
+    if let Err(Overflow { bytes }) = fed {
+        broker.overflowed(conn, bytes, now);
+    }
+}
+
+/// Takes `wire`, what has come from the socket of a link with stages, through them, and gives the
+/// core what comes out. `mqtt` is scratch. Out of the way of links without stages.
+#[inline(never)]
+pub fn receive(
+    link: &mut Link,
+    wire: &mut [u8],
+    mqtt: &mut Vec<u8>,
+    conn: ConnId,
+    broker: &mut Broker,
+    now: Now,
+) {
+    let Some(transport) = link.transport() else {
+        return;
+    };
+    let heard = transport.decode(wire, mqtt, now.unix);
+    if let Some(introduction) = transport.take_introduction() {
+        broker.introduced(conn, *introduction);
+    }
+    if transport.has_own_output() {
+        broker.effects().dirty.push(conn);
+    }
+    if transport.is_done() {
+        link.drop_transport();
+    }
+    if !mqtt.is_empty() {
+        feed(link, mqtt, conn, broker, now);
+    }
+    match heard {
+        Ok(Heard::Open) => {}
+        Ok(Heard::End) => broker.rejected(conn, None, now),
+        Err(fault) if fault.is_harmless() => broker.rejected(conn, None, now),
+        Err(fault) => broker.rejected(conn, Some(fault.words()), now),
+    }
+}
