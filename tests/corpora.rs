@@ -49,3 +49,18 @@ fn the_corpus_of_conversations_passes() {
 fn the_corpus_of_topics_passes() {
     replay("topics", fuzz::topics::run);
 }
+
+#[test]
+fn the_corpus_of_proxy_passes() {
+    replay("proxy", fuzz::proxy::run);
+}
+
+#[test]
+fn the_corpus_of_upgrade_passes() {
+    replay("upgrade", fuzz::upgrade::run);
+}
+
+#[test]
+fn the_corpus_of_frames_passes() {
+    replay("frames", fuzz::frames::run);
+}

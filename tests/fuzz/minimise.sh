@@ -3,7 +3,7 @@
 # that all of them reach, however often each runs through it. Names targets, or takes all.
 set -eu
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- packets cuts conversation topics
+[ $# -gt 0 ] || set -- packets cuts conversation topics proxy upgrade frames
 for target in "$@"; do
     corpus=tests/fuzz/corpus/$target
     mkdir "$corpus.new"

@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// The stream cut after each distance in turn, over and over; whole if there is none.
-fn cut<'a>(stream: &'a [u8], distances: &[usize]) -> Vec<&'a [u8]> {
+pub fn cut<'a>(stream: &'a [u8], distances: &[usize]) -> Vec<&'a [u8]> {
     let (mut pieces, mut rest) = (Vec::new(), stream);
     for distance in distances.iter().cycle() {
         if rest.is_empty() || pieces.len() > 1000 {

@@ -5,7 +5,10 @@
 pub mod compose;
 pub mod conversation;
 pub mod cuts;
+pub mod frames;
 pub mod listener;
 pub mod packets;
+pub mod proxy;
 pub mod source;
 pub mod topics;
+pub mod upgrade;
