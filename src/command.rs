@@ -85,6 +85,7 @@ pub const FORMS: &[&str] = &[
     "[-c FILE] [-d] [-p PORT]... [-v] [-q]",
     "-c FILE --test-config",
     "check [-c FILE] [--json]",
+    "export [-c FILE] NEW-FILE",
     "passwd [OPTION]... FILE [USERNAME [PASSWORD]]",
 ];
 

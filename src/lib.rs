@@ -14,6 +14,8 @@ pub mod net;
 pub mod passwd;
 pub mod policy;
 pub mod roff;
+#[cfg_attr(not(feature = "persistence"), path = "storage/none.rs")]
+pub mod storage;
 pub mod time;
 pub mod topic;
 pub mod write_queue;

@@ -299,3 +299,37 @@ pub const FILE_SETTLE_S: u64 = 1;
 
 /// Days before the end of a certificate from which on a warning is logged.
 pub const CERTIFICATE_WARNING_DAYS: u64 = 14;
+
+/// Milliseconds that acknowledgements are held back at most so that they share one sync: a hundred
+/// messages a second then share it by threes, and a thousand by thirties.
+pub const STORE_HOLD_MS: u64 = 33;
+
+/// Milliseconds after a sync in which another promise may be held back.
+pub const STORE_QUIET_MS: u64 = 50;
+
+/// Commits after one that gained nothing by waiting before a whole wait is tried again.
+pub const STORE_TRIAL_COMMITS: u32 = 250;
+
+/// Seconds that what nobody was promised (a client has come, a message has landed) may wait to be
+/// written.
+pub const STORE_LAZY_S: u64 = 5;
+
+/// Seconds that a retained QoS 0 message may wait to be written, the last of its topic alone.
+pub const STORE_UNHURRIED_S: u64 = 5;
+
+/// Milliseconds between two commits where none is synced (`midge_persistence_sync none`).
+pub const STORE_UNSYNCED_MS: u64 = 1000;
+
+/// Bytes of the write-ahead log, in pages, before it is worked into the database.
+pub const STORE_LOG_PAGES: u32 = 4000;
+
+/// Bytes of changes that wait for a disk that does not take them, beyond which they are forgotten,
+/// and everything is written anew when it does.
+pub const STORE_WAITING_BYTES_MAX: usize = 16 << 20;
+
+/// Milliseconds between two attempts to write to a disk that has refused.
+pub const STORE_RETRY_MS: u64 = 1000;
+
+/// Seconds since 1970 that no clock can be before: 2026 began. A board without a clock of its own
+/// starts in 1970, and nothing expires until it knows better.
+pub const CLOCK_MIN_S: u64 = 1_767_225_600;

@@ -8,7 +8,7 @@ use midge::net::environment::Environment;
 use midge::net::logger::Logger;
 use midge::net::service::{self, PidFile, Rights};
 use midge::net::{Acceptors, KeyLogFile, Server, Setup, Source};
-use midge::{command, limits, manual, passwd};
+use midge::{command, limits, manual, net, passwd, storage};
 use std::alloc::System;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -83,7 +83,11 @@ fn main() -> ExitCode {
     if matches.opt_present("manual") {
         return print_page(&matches.free);
     }
-    if let Some(argument) = matches.free.first() {
+    let export = match &matches.free[..] {
+        [word, path] if word == "export" => Some(path.clone()),
+        _ => None,
+    };
+    if let Some(argument) = matches.free.first().filter(|_| export.is_none()) {
         return refuse(&format!("Unknown option '{argument}'"));
     }
     if matches.opt_present("h") {
@@ -99,7 +103,11 @@ fn main() -> ExitCode {
         Ok(source) => source,
         Err(why) => return refuse(&why),
     };
-    match obey(&matches, source) {
+    let done = match export {
+        Some(path) => write_export(&source, Path::new(&path)),
+        None => obey(&matches, source),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for line in &failure.lines {
@@ -108,6 +116,19 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Writes what is stored to a file that mosquitto reads.
+fn write_export(source: &Source, path: &Path) -> Result<(), Failure> {
+    let source = Source {
+        environment: environment()?,
+        ..source.clone()
+    };
+    let config = read(&source)?.config;
+    let failed = |error| Failure::system(format!("Error: nothing was exported: {error}."));
+    let done = storage::export(&config, path, net::now()).map_err(failed)?;
+    eprintln!("{done}");
+    Ok(())
 }
 
 /// Tests the configuration or serves, as the command line and the environment say.
@@ -278,6 +299,9 @@ fn serve(setup: Setup, source: Source, logger: Logger) -> Result<(), String> {
     server.give_sockets(&rights, &source.environment);
     server.open_listeners().map_err(|error| error.to_string())?;
     drop_rights(rights, &logger)?;
+    server
+        .open_store()
+        .map_err(|error| format!("Error: {error}."))?;
     if config.local_only {
         explain_local_only(&config);
     }

@@ -38,7 +38,8 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "SIGUSR1",
-        "Saves the state now. As long as no state is kept over a restart, a log line says so.",
+        "Writes what is kept over a restart now, also what could have waited some seconds. With \
+         persistence off, a log line says so.",
     ),
     (
         "SIGUSR2",
@@ -153,6 +154,12 @@ fn commands(page: &mut Page) {
         "[-c FILE] [--json]",
         "Explains a configuration line by line, and says what is likely to be a mistake. It \
          changes nothing, and ends with 3 where midge would not start.",
+    );
+    page.entry(
+        "midge export",
+        "[-c FILE] NEW-FILE",
+        "Writes what is stored as a mosquitto.db, version 6, for the way back. The broker must not \
+         be running.",
     );
     page.entry(
         "midge passwd",

@@ -160,6 +160,7 @@ fn a_step() -> impl Strategy<Value = Step> {
         15 => who().prop_map(Step::ReadAgain),
         1 => a_flood(),
         30 => seconds.prop_map(Step::Pass),
+        8 => Just(Step::Crash),
     ]
 }
 

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["write_queue", "codec", "config"],
     &["policy"],
     &["broker"],
+    &["storage"],
     &["net", "passwd", "command"],
     &["manual", "check"],
     &["main"],
@@ -21,17 +22,21 @@ const LAYERS: &[&[&str]] = &[
 /// Inside the core: tables under verbs under the door.
 const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause", "topic_map"],
-    &["effects", "timers", "inflight", "retained", "memory"],
-    &["client", "session", "subscriptions"],
+    &["timers", "inflight", "retained", "memory"],
+    &["session", "subscriptions"],
+    &["record"],
+    &["journal"],
+    &["effects"],
+    &["client"],
     &["notices", "logins", "routes"],
-    &["state", "layout"],
+    &["state", "layout", "reach"],
     &["deliver"],
     &["relay", "room"],
     &["distribute"],
     &["publish"],
     &["will", "replay", "sys"],
     &["disconnect", "subscribe"],
-    &["connect"],
+    &["connect", "restore"],
     &["login"],
     &["mod"],
 ];
@@ -182,7 +187,8 @@ fn in_the_shell_links_lie_under_the_turn() {
 fn only_the_shell_touches_the_outside() {
     let mut wrong = Vec::new();
     for (file, text) in code() {
-        let is_shell = file.starts_with("net/") || file.starts_with("passwd/") || file == "main.rs";
+        let shell = ["net/", "storage/", "passwd/"];
+        let is_shell = shell.iter().any(|part| file.starts_with(part)) || file == "main.rs";
         if is_shell || ["check/command.rs", "check/system.rs"].contains(&file.as_str()) {
             continue;
         }

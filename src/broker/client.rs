@@ -153,6 +153,8 @@ pub struct Client {
     pub is_mapped: bool,
     /// Whether it is a bridge by bit 0x80 of its 3.x level.
     pub bridge: bool,
+    /// Whether nothing may be written to it until what the journal holds is safe.
+    pub is_held: bool,
 }
 
 impl Client {
@@ -173,6 +175,7 @@ impl Client {
             max_qos: QoS::ExactlyOnce,
             is_mapped: false,
             bridge: false,
+            is_held: false,
         }
     }
 

@@ -120,17 +120,24 @@ pub fn connect(
     let id = match resumed {
         Some(id) => id,
         None => {
-            let session = Session::new(Rc::clone(&identity), conn, expiry_interval_s);
+            let session = Session::new(Rc::clone(&identity), Some(conn), expiry_interval_s);
             state.sessions.insert(session)
         }
     };
     if let Some(session) = state.sessions.get_mut(id) {
+        let was_lasting = is_resumed && session.is_lasting();
+        let had_will = session.will.is_some();
         session.identity = Rc::clone(&identity);
         session.conn = Some(conn);
         session.expiry_interval_s = expiry_interval_s;
         session.will = will;
         session.will_at = Mono::NEVER; // [MQTT5-3.1.3-9]
         session.ends_at = Mono::NEVER;
+        let journal = &mut state.effects.journal;
+        journal.session(id, session, was_lasting, &config);
+        if had_will || session.will.is_some() {
+            journal.will(id, session);
+        }
     }
     open(conn, id, packet, keep_alive_s, listener, state);
     log_connected(conn, packet, keep_alive_s, &identity, state);
@@ -140,6 +147,9 @@ pub fn connect(
         ..connack
     };
     acknowledge(conn, &identity, &connack, state);
+    if let Some(client) = state.clients.get_mut(conn).filter(|_| is_resumed) {
+        state.effects.journal.vouch(conn, &mut client.is_held);
+    }
     if let Some(mut line) = state.line(id).filter(|_| is_resumed) {
         line.resume(now);
     }

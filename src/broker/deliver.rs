@@ -3,13 +3,15 @@
 use super::client::{self, Client, Clients};
 use super::effects::Effects;
 use super::inflight::{Awaits, Delivery, SpareFlights, SubscriptionIdentifiers};
+use super::journal::Journal;
 use super::key::{ConnId, GroupId, SessionId};
 use super::layout::{Alias, Head, Layout, lay_out};
 use super::memory::{Memory, Refused};
+pub use super::reach::{may_wait, outgoing_qos, queue_has_room, reach, window_has_room};
 use super::session::{Session, Sessions};
 use super::state::State;
 use super::stats::Stats;
-use super::subscriptions::{Reach, Subscription, Subscriptions};
+use super::subscriptions::{Subscription, Subscriptions};
 use super::topic_map::TopicMap;
 use crate::codec::ack::{Ack, AckKind};
 use crate::codec::property::{Properties, Property};
@@ -44,6 +46,7 @@ impl Receiver {
             group: self.group,
             qos: self.qos,
             retain: self.retain,
+            place: None,
         }
     }
 }
@@ -144,7 +147,8 @@ impl Tables<'_> {
     /// Delivers `publication` to one receiver [MQTT-3.3.5-1] [MQTT5-3.3.4-1].
     #[inline]
     pub fn deliver(&mut self, publication: &mut Publication<'_>, receiver: Receiver, now: Now) {
-        let Some(session) = self.sessions.get_mut(receiver.session) else {
+        let id = receiver.session;
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         if !self
@@ -165,10 +169,11 @@ impl Tables<'_> {
             if may_wait(receiver.qos, self.config) {
                 enqueue(
                     receiver.delivery(publication),
-                    session,
+                    (id, session),
                     self.config,
                     self.stats,
                     self.spare_flights,
+                    &mut self.effects.journal,
                     now,
                 );
             }
@@ -193,10 +198,11 @@ impl Tables<'_> {
         } else {
             enqueue(
                 receiver.delivery(publication),
-                line.session,
+                (id, line.session),
                 self.config,
                 line.stats,
                 line.spare_flights,
+                &mut line.effects.journal,
                 now,
             );
         }
@@ -217,80 +223,30 @@ pub fn is_wanted(
     !(subscription.terms.no_local() && is_own())
 }
 
-/// What would become of a message of this QoS given to a session.
-pub fn reach(
-    session: SessionId,
-    qos: QoS,
-    sessions: &Sessions,
-    clients: &Clients,
-    config: &Config,
-) -> Reach {
-    let Some(session) = sessions.get(session) else {
-        return Reach::Lost;
-    };
-    let can_wait = may_wait(qos, config) && queue_has_room(session, config);
-    let Some(client) = session.conn.and_then(|conn| clients.get(conn)) else {
-        return if can_wait { Reach::Absent } else { Reach::Lost };
-    };
-    let has_room = qos == QoS::AtMostOnce || window_has_room(session, client, config);
-    if has_room && client.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX {
-        return Reach::Now;
-    }
-    if can_wait { Reach::Behind } else { Reach::Lost }
-}
-
-/// Whether messages of this QoS wait for clients that are away.
-pub fn may_wait(qos: QoS, config: &Config) -> bool {
-    qos != QoS::AtMostOnce || config.queue_qos0_messages
-}
-
-/// The QoS a message goes out with [MQTT-3.8.4-6] [MQTT5-3.8.4-8]: the lower of its own and the
-/// subscription's, unless it is to be upgraded.
-pub fn outgoing_qos(subscribed: QoS, published: QoS, config: &Config) -> QoS {
-    match config.upgrade_outgoing_qos {
-        true => subscribed,
-        false => subscribed.min(published),
-    }
-}
-
-/// Whether the in-flight window has room for one more message.
-pub fn window_has_room(session: &Session, client: &Client, config: &Config) -> bool {
-    let flights = session.flights.as_ref();
-    flights.is_none_or(|flights| flights.has_room(client.window, config.max_inflight_bytes))
-}
-
 /// Queues a message, or drops it if `max_queued_messages`, or `max_queued_bytes` of them, wait
 /// already that have not expired [MQTT5-3.3.2-5].
 fn enqueue(
-    delivery: Delivery,
-    session: &mut Session,
+    mut delivery: Delivery,
+    (id, session): (SessionId, &mut Session),
     config: &Config,
     stats: &mut Stats,
     spare_flights: &mut SpareFlights,
+    journal: &mut Journal,
     now: Now,
 ) {
     if !queue_has_room(session, config) {
         let flights = session.flights.get_or_insert_default();
-        stats.dropped_expired += flights.drop_expired(now.mono) as u64;
+        let landed = |delivery: &Delivery| journal.landed(delivery.place);
+        stats.dropped_expired += flights.drop_expired(now.mono, landed) as u64;
     }
     if queue_has_room(session, config) {
+        journal.queued(id, session, &mut delivery, None);
         session.flights.get_or_insert_default().enqueue(delivery);
     } else {
         stats.dropped_queue_full += 1;
         note_dropping(session);
     }
     session.trim_flights(spare_flights);
-}
-
-/// Whether one more message may wait in a session. `Choice:` by bytes it may until
-/// `max_queued_bytes` wait, as with mosquitto: the last one may exceed them.
-pub fn queue_has_room(session: &Session, config: &Config) -> bool {
-    let Some(flights) = &session.flights else {
-        return true;
-    };
-    let queued = u32::try_from(flights.queued()).unwrap_or(u32::MAX);
-    let (count_max, bytes_max) = (config.max_queued_messages, config.max_queued_bytes);
-    (count_max == 0 || queued < count_max) && (bytes_max == 0 || flights.queued_bytes() < bytes_max)
 }
 
 /// Says once per episode that messages to this session are lost.
@@ -383,7 +339,10 @@ impl Line<'_> {
             identifiers: receiver.identifiers.as_slice(),
         };
         if self.send_publish(publication, &head, now) {
-            let delivery = receiver.delivery(publication);
+            let id = receiver.session;
+            let mut delivery = receiver.delivery(publication);
+            let journal = &mut self.effects.journal;
+            journal.queued(id, self.session, &mut delivery, Some(packet_identifier));
             self.note_flight(packet_identifier, delivery);
         }
     }
@@ -399,17 +358,28 @@ impl Line<'_> {
             );
             return;
         };
-        if self.send_delivery(&delivery, Some(packet_identifier), false, now) {
-            self.note_flight(packet_identifier, delivery);
+        let is_sent = self.send_delivery(&delivery, Some(packet_identifier), false, now);
+        let journal = &mut self.effects.journal;
+        if !is_sent {
+            journal.landed(delivery.place);
+            return;
         }
+        journal.launched(&delivery, packet_identifier);
+        self.note_flight(packet_identifier, delivery);
     }
 
     fn note_flight(&mut self, packet_identifier: PacketIdentifier, delivery: Delivery) {
         let Self {
             session,
+            client,
+            effects,
             spare_flights,
             ..
         } = self;
+        // At QoS 2 it leaves only when its Packet Identifier is remembered.
+        if delivery.qos == QoS::ExactlyOnce && delivery.place.is_some() {
+            effects.journal.hold(self.conn, &mut client.is_held);
+        }
         let flights = session.flights.get_or_insert_with(|| spare_flights.lend());
         flights.launch(packet_identifier, delivery);
     }
@@ -483,12 +453,14 @@ impl Line<'_> {
                 flight.sent = true;
                 let packet_identifier = flight.packet_identifier;
                 let (delivery, bytes) = (flight.delivery.clone(), flight.bytes);
+                let place = flight.place;
                 flights.note_sent(bytes);
                 let is_sent = delivery.is_some_and(|delivery| {
                     self.may_receive(&delivery)
                         && self.send_delivery(&delivery, Some(packet_identifier), true, now)
                 });
                 if !is_sent {
+                    self.effects.journal.landed(place);
                     if let Some(flights) = &mut self.session.flights {
                         flights.abandon(packet_identifier);
                     }
@@ -500,11 +472,14 @@ impl Line<'_> {
             };
             if delivery.message.expires_at() <= now.mono {
                 self.stats.dropped_expired += 1;
+                self.effects.journal.landed(delivery.place);
             } else if !self.may_receive(&delivery) {
                 // It was allowed when it came.
+                self.effects.journal.landed(delivery.place);
             } else if delivery.qos == QoS::AtMostOnce {
                 // However much that is: it was in memory all the time.
                 self.send_delivery(&delivery, None, false, now);
+                self.effects.journal.landed(delivery.place);
             } else {
                 self.launch(delivery, now);
             }

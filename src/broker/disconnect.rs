@@ -35,7 +35,12 @@ pub fn disconnect(from: Sender, packet: &Disconnect<'_>, state: &mut State) -> R
         if session.expiry_interval_s == 0 && interval_s != 0 {
             return Err(Cause::SessionExpiryRevived); // [MQTT5-3.14.2-2]
         }
+        let was_lasting = session.is_lasting();
         session.expiry_interval_s = bounded_expiry(interval_s, &state.config);
+        if was_lasting && !session.is_lasting() {
+            let journal = &mut state.effects.journal;
+            journal.session(from.session, session, true, &state.config);
+        }
     }
     match packet.reason {
         ReasonCode::Success => Err(Cause::Disconnect),
@@ -154,8 +159,9 @@ fn leave(id: SessionId, cause: &Cause, state: &mut State, now: Now) {
     if let Some(flights) = &mut session.flights {
         flights.connection_lost();
     }
-    if cause.deletes_will() {
-        session.will = None;
+    let journal = &mut state.effects.journal;
+    if cause.deletes_will() && session.will.take().is_some() {
+        journal.will(id, session);
     }
     if session.expiry_interval_s == 0 {
         end_session(id, state, now); // [MQTT-3.1.2-6] [MQTT5-3.1.2-23]
@@ -166,10 +172,13 @@ fn leave(id: SessionId, cause: &Cause, state: &mut State, now: Now) {
         interval_s => now.mono.plus_s(u64::from(interval_s)),
     };
     let delay_s = session.will.as_ref().map(|will| will.delay_interval_s);
-    let is_will_due = matches!(delay_s, Some(0)) || *cause == Cause::ServerShuttingDown;
+    // What is remembered is published by the next process, when it is due.
+    let is_last_chance = *cause == Cause::ServerShuttingDown && !journal.is_on();
+    let is_will_due = matches!(delay_s, Some(0)) || is_last_chance;
     if let Some(delay_s) = delay_s.filter(|_| !is_will_due) {
         session.will_at = now.mono.plus_s(u64::from(delay_s));
     }
+    journal.session(id, session, true, &state.config);
     arm(id, state);
     if is_will_due {
         publish_will(id, state, now);
@@ -177,7 +186,7 @@ fn leave(id: SessionId, cause: &Cause, state: &mut State, now: Now) {
 }
 
 /// Arms the timer of an absent session for whatever comes next.
-fn arm(id: SessionId, state: &mut State) {
+pub fn arm(id: SessionId, state: &mut State) {
     let State {
         sessions, timers, ..
     } = state;
@@ -217,6 +226,7 @@ pub fn publish_will(id: SessionId, state: &mut State, now: Now) {
     let Some(message) = session.will.take() else {
         return;
     };
+    state.effects.journal.will(id, session);
     let identity = Rc::clone(&session.identity);
     will::publish_will(&message, &identity, state, now);
 }
@@ -224,10 +234,11 @@ pub fn publish_will(id: SessionId, state: &mut State, now: Now) {
 /// Ends a session that is not connected: its subscriptions and queues go; what it shared goes to
 /// other members; a Will that waited is published [MQTT5-3.1.2-8].
 pub fn end_session(id: SessionId, state: &mut State, now: Now) {
-    let Some(session) = state.sessions.remove(id) else {
+    let Some(mut session) = state.sessions.remove(id) else {
         return;
     };
     debug_assert!(session.conn.is_none(), "its connection ends first");
+    state.effects.journal.ended(id, &mut session);
     for node in session.subscriptions {
         state.subscriptions.remove(node, id);
     }

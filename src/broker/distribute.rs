@@ -63,9 +63,11 @@ fn retain(publication: &mut Publication<'_>, state: &mut State, now: Now) {
         retained,
         timers,
         config,
+        effects,
         ..
     } = state;
     retained.retain(publication);
+    effects.journal.retained(publication);
     let sweep_at = retained.sweep_at(config, now.mono);
     timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
 }

@@ -1,5 +1,6 @@
 //! What the core asks of the shell. Filled by the core, drained by the shell once a turn.
 
+use super::journal::Journal;
 use super::key::ConnId;
 use crate::write_queue::SpareBuffers;
 
@@ -14,11 +15,16 @@ pub struct Effects {
     pub again: Vec<ConnId>,
     /// Write buffers that the shell has emptied, for the core to fill again.
     pub spare: SpareBuffers,
+    /// What is to be remembered.
+    pub journal: Journal,
 }
 
 impl Effects {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.dirty.is_empty() && self.closes.is_empty() && self.again.is_empty()
+        self.dirty.is_empty()
+            && self.closes.is_empty()
+            && self.again.is_empty()
+            && self.journal.is_empty()
     }
 }

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::message::{Message, PacketIdentifier, QoS};
 use crate::time::Mono;
 use std::collections::VecDeque;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::rc::Rc;
 
 /// Subscription Identifiers one message goes out with [MQTT5-3.3.4-3].
@@ -60,6 +60,8 @@ pub struct Delivery {
     pub qos: QoS,
     /// The RETAIN flag it goes out with.
     pub retain: bool,
+    /// Where it stands in the journal, if it is told of there.
+    pub place: Option<NonZeroU64>,
 }
 
 impl Delivery {
@@ -71,7 +73,6 @@ impl Delivery {
 }
 
 /// What a flight waits for, by the packet's own name.
-#[expect(clippy::enum_variant_names, reason = "the specification's names")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaits {
     /// PUBACK, at QoS 1.
@@ -95,6 +96,8 @@ pub struct Flight {
     pub bytes: u32,
     /// What to send again; `None` once PUBREC took the message over [MQTT-4.3.3-1].
     pub delivery: Option<Delivery>,
+    /// Where it stands in the journal, if it is told of there.
+    pub place: Option<NonZeroU64>,
 }
 
 /// What an acknowledgement meant.
@@ -271,15 +274,20 @@ impl Flights {
         self.queue.push_back(delivery);
     }
 
-    /// Forgets the messages waiting whose time is over; how many. Looks at them only if there can
-    /// be one.
-    pub fn drop_expired(&mut self, now: Mono) -> usize {
+    /// Forgets the messages waiting whose time is over, each told to `landed`; how many. Looks at
+    /// them only if there can be one.
+    pub fn drop_expired(&mut self, now: Mono, mut landed: impl FnMut(&Delivery)) -> usize {
         if now < self.queue_expires_at {
             return 0;
         }
         let before = self.queue.len();
-        self.queue
-            .retain(|delivery| delivery.message.expires_at() > now);
+        self.queue.retain(|delivery| {
+            let is_due = delivery.message.expires_at() <= now;
+            if is_due {
+                landed(delivery);
+            }
+            !is_due
+        });
         self.queue_expires_at = Mono::NEVER;
         self.queue_payload_bytes = 0;
         self.queued_bytes = 0;
@@ -317,8 +325,29 @@ impl Flights {
             awaits,
             sent: true,
             bytes,
+            place: delivery.place,
             delivery: Some(delivery),
         });
+    }
+
+    /// Flights, in the order they are sent again in.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Flight> {
+        self.in_flight.iter()
+    }
+
+    /// Messages that wait behind the window, the oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = &Delivery> {
+        self.queue.iter()
+    }
+
+    /// Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released, ascending.
+    pub fn held_identifiers(&self) -> impl Iterator<Item = PacketIdentifier> {
+        self.received.iter().copied()
+    }
+
+    /// Whether a flight has this Packet Identifier.
+    pub fn is_in_flight(&self, packet_identifier: PacketIdentifier) -> bool {
+        self.position(packet_identifier).is_some()
     }
 
     /// Flights, in the order they are sent again in, to be marked as sent.
@@ -346,6 +375,64 @@ impl Flights {
         for flight in &mut self.in_flight {
             flight.sent = false;
         }
+    }
+
+    /// Where a flight stands in the journal, if it is told of there, and what it waits for.
+    pub fn place_of(&self, packet_identifier: PacketIdentifier) -> Option<(NonZeroU64, Awaits)> {
+        let flight = self.in_flight.get(self.position(packet_identifier)?)?;
+        Some((flight.place?, flight.awaits))
+    }
+
+    /// Notes where a flight stands in the journal from now on.
+    pub fn set_place(&mut self, packet_identifier: PacketIdentifier, place: NonZeroU64) {
+        let position = self.position(packet_identifier);
+        if let Some(flight) = position.and_then(|position| self.in_flight.get_mut(position)) {
+            flight.place = Some(place);
+        }
+    }
+
+    /// Tells where everything stands in the journal, and forgets it.
+    pub fn forget_places(&mut self, mut tell: impl FnMut(NonZeroU64)) {
+        let flights = self.in_flight.iter_mut();
+        flights
+            .filter_map(|flight| flight.place.take())
+            .for_each(&mut tell);
+        let waiting = self.queue.iter_mut();
+        waiting
+            .filter_map(|delivery| delivery.place.take())
+            .for_each(tell);
+    }
+
+    /// Puts back a flight of an earlier process, behind those put back before it, without a message
+    /// if it awaits PUBCOMP. `false`: its Packet Identifier is in flight already, and nothing is done.
+    pub fn restore(
+        &mut self,
+        packet_identifier: PacketIdentifier,
+        place: NonZeroU64,
+        delivery: Option<Delivery>,
+    ) -> bool {
+        if self.position(packet_identifier).is_some() {
+            return false;
+        }
+        let awaits = match delivery.as_ref().map(|delivery| delivery.qos) {
+            None => Awaits::PubComp,
+            Some(QoS::ExactlyOnce) => Awaits::PubRec,
+            Some(QoS::AtLeastOnce | QoS::AtMostOnce) => Awaits::PubAck,
+        };
+        let behind = match awaits {
+            Awaits::PubComp => self.awaiting_pubcomp(),
+            Awaits::PubAck | Awaits::PubRec => self.in_flight.len(),
+        };
+        let flight = Flight {
+            packet_identifier,
+            awaits,
+            sent: false,
+            bytes: delivery.as_ref().map_or(0, Delivery::bytes),
+            delivery,
+            place: Some(place),
+        };
+        self.in_flight.insert(behind, flight);
+        true
     }
 
     fn position(&self, packet_identifier: PacketIdentifier) -> Option<usize> {

@@ -4,10 +4,11 @@
 //!
 //! ```text
 //!   the door      mod                 decides which verb a packet is
+//!   the way back  restore             what was remembered
 //!   the verbs     connect  login  publish  room  distribute  relay  deliver  layout  subscribe
 //!                 replay  will  disconnect  sys
 //!   the tables    client  session  inflight  subscriptions  routes  retained  timers  notices  stats
-//!                 memory  topic_map                                                  (state)
+//!                 memory  topic_map  record  journal                                                  (state)
 //! ```
 
 pub mod cause;
@@ -17,7 +18,8 @@ mod deliver;
 mod disconnect;
 mod distribute;
 pub mod effects;
-mod inflight;
+pub mod inflight;
+pub mod journal;
 pub mod key;
 mod key_set;
 mod layout;
@@ -26,12 +28,15 @@ mod logins;
 pub mod memory;
 mod notices;
 mod publish;
+mod reach;
+pub mod record;
 mod relay;
 mod replay;
+mod restore;
 mod retained;
 mod room;
 mod routes;
-mod session;
+pub mod session;
 mod state;
 pub mod stats;
 mod subscribe;
@@ -49,6 +54,7 @@ use crate::codec::packet::Packet;
 use crate::codec::publish::RawPublish;
 use crate::config::Config;
 use crate::limits;
+use crate::message::Message;
 use crate::policy::Lists;
 use crate::time::{Mono, Now, Unix};
 use crate::write_queue::{SpareBuffers, WriteQueue};
@@ -312,7 +318,9 @@ impl Broker {
     pub fn shut_down(&mut self, now: Now) {
         let conns: Vec<ConnId> = self.state.clients.iter().map(|(conn, _)| conn).collect();
         let sessions: Vec<SessionId> = self.state.sessions.iter().map(|(id, _)| id).collect();
-        for id in sessions {
+        // What is remembered is published by the next process, when it is due.
+        let is_last_chance = !self.state.effects.journal.is_on();
+        for id in sessions.into_iter().filter(|_| is_last_chance) {
             if self
                 .state
                 .sessions
@@ -387,6 +395,17 @@ impl Broker {
         }
     }
 
+    /// A packet has made promises, and its answer is one: it leaves when they are safe.
+    #[cold]
+    fn hold(&mut self, conn: ConnId) {
+        let State {
+            clients, effects, ..
+        } = &mut self.state;
+        if let Some(client) = clients.get_mut(conn) {
+            effects.journal.hold(conn, &mut client.is_held);
+        }
+    }
+
     /// Handles the whole packets at the front of `bytes`: how many bytes they are.
     fn packets(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
         let mut used = 0;
@@ -397,16 +416,20 @@ impl Broker {
             let Some(client) = self.state.clients.get(conn) else {
                 return Ok(bytes.len());
             };
+            let promises = self.state.effects.journal.promises();
             let count = match client.stage {
                 Stage::Active(session) => {
                     let version = client.version;
-                    self.session_packets(Sender { conn, session }, version, rest, now)?
+                    self.session_packets(Sender { conn, session }, version, rest, now)
                 }
-                Stage::Silent | Stage::AwaitConnect => self.stranger_packet(conn, rest, now)?,
-                Stage::Authenticate => 0,
-                Stage::Closing => rest.len(),
+                Stage::Silent | Stage::AwaitConnect => self.stranger_packet(conn, rest, now),
+                Stage::Authenticate => Ok(0),
+                Stage::Closing => Ok(rest.len()),
             };
-            match count {
+            if self.state.effects.journal.promises() != promises {
+                self.hold(conn);
+            }
+            match count? {
                 0 => break,
                 count => used += count,
             }
@@ -547,10 +570,12 @@ impl Broker {
                     timers,
                     stats,
                     config,
+                    effects,
                     ..
                 } = &mut self.state;
                 retained.timer_at = Mono::NEVER;
-                stats.dropped_expired += retained.sweep(now.mono) as u64;
+                let expired = |message: &Rc<Message>| effects.journal.expired(message);
+                stats.dropped_expired += retained.sweep(now.mono, expired) as u64;
                 let sweep_at = retained.sweep_at(config, now.mono);
                 timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);
             }

@@ -4,11 +4,13 @@
 use super::cause::Cause;
 use super::client::{Client, TopicAliases};
 use super::distribute::distribute;
-use super::inflight::{Acked, Awaits};
+use super::inflight::{Acked, Awaits, Flights};
+use super::journal::Journal;
 use super::key::{ConnId, SessionId};
 use super::memory::Memory;
 use super::room;
 use super::routes::{Route, Routes};
+use super::session::Session;
 use super::state::{Scratch, State};
 use super::topic_map::TopicMap;
 use crate::codec::ack::{Ack, AckKind};
@@ -172,6 +174,9 @@ fn publish_to(
         return publish_exactly_once(from, packet_identifier, route, packet, state, now);
     }
     let (reason, sentence) = accept(from, route, packet, state, now);
+    if !may_answer(from.conn, reason, state) {
+        return Ok(());
+    }
     room::end_untold(from.conn, reason, state)?;
     if let Some(mut line) = state.line(from.session) {
         line.send_ack(AckKind::PubAck, packet_identifier, reason, sentence);
@@ -210,11 +215,16 @@ fn publish_exactly_once(
     };
     room::end_untold(from.conn, reason, state)?;
     let session = state.sessions.get_mut(from.session);
-    if let Some(session) = session.filter(|_| !reason.is_failure()) {
+    if let Some(session) = session.filter(|_| !reason.is_failure() && !is_repeated) {
+        let journal = &mut state.effects.journal;
+        journal.held_identifier(from.session, session, packet_identifier);
         session
             .flights
             .get_or_insert_default()
             .hold(packet_identifier);
+    }
+    if !may_answer(from.conn, reason, state) {
+        return Ok(());
     }
     if let Some(mut line) = state.line(from.session) {
         line.send_ack(AckKind::PubRec, packet_identifier, reason, sentence);
@@ -251,6 +261,12 @@ fn accept(
     let payload_bytes_max = usize::try_from(state.config.message_size_limit).unwrap_or(usize::MAX);
     if payload_bytes_max != 0 && packet.payload.len() > payload_bytes_max {
         return refuse_size(&identity, state);
+    }
+    if state.effects.journal.is_refusing()
+        && packet.qos > QoS::AtMostOnce
+        && would_be_kept(route, packet.retain, state)
+    {
+        return refuse_keeping(&identity);
     }
     if let Some(refusal) = room::refusal(from.session, route, packet, state, now) {
         return refusal;
@@ -313,6 +329,48 @@ fn refuse_size(identity: &Identity, state: &mut State) -> (ReasonCode, Option<&'
         ReasonCode::ImplementationSpecificError,
         Some("the payload is larger than payloads may be here"),
     )
+}
+
+/// Whether a message would have to be remembered: retained, or for a session that outlives its
+/// connection.
+#[cold]
+fn would_be_kept(route: &Route, retain: bool, state: &State) -> bool {
+    let subscriptions = &state.subscriptions;
+    let plain = route
+        .plain()
+        .iter()
+        .flat_map(|node| subscriptions.at(*node));
+    let groups = route
+        .shared()
+        .iter()
+        .flat_map(|node| subscriptions.groups_at(*node));
+    let members = groups.flat_map(|group| subscriptions.members(group));
+    let mut all = plain
+        .chain(members)
+        .map(|subscription| subscription.session);
+    let is_lasting = |id| state.sessions.get(id).is_some_and(Session::is_lasting);
+    retain || all.any(is_lasting)
+}
+
+/// Drops a message that could not be remembered: its publisher still has it, and is not told
+/// otherwise.
+#[cold]
+fn refuse_keeping(identity: &Identity) -> (ReasonCode, Option<&'static str>) {
+    let name = &identity.client_identifier;
+    log::debug!("Refused PUBLISH from {name}: it cannot be stored now");
+    (
+        ReasonCode::QuotaExceeded,
+        Some("messages cannot be stored now: the broker's disk is full or failing"),
+    )
+}
+
+/// Whether an acknowledgement that says this may go out: one of 3.x says yes to everything, and
+/// must not to what was refused for now.
+fn may_answer(conn: ConnId, reason: ReasonCode, state: &State) -> bool {
+    let version = || state.clients.get(conn).map(|client| client.version);
+    reason != ReasonCode::QuotaExceeded
+        || !state.effects.journal.is_refusing()
+        || version().is_some_and(|version| version.has_reason_codes())
 }
 
 fn log_publish(identity: &Identity, name: &TopicName<'_>, packet: &RawPublish<'_>) {
@@ -383,12 +441,8 @@ pub fn acknowledge(
         return Ok(());
     }
     let flights = session.flights.as_deref_mut();
-    let acked = flights.map_or(Acked::Unknown, |flights| match packet.kind {
-        AckKind::PubAck => flights.complete(packet.packet_identifier, Awaits::PubAck),
-        AckKind::PubComp => flights.complete(packet.packet_identifier, Awaits::PubComp),
-        AckKind::PubRec | AckKind::PubRel => {
-            flights.received_by_peer(packet.packet_identifier, packet.reason.is_failure())
-        }
+    let acked = flights.map_or(Acked::Unknown, |flights| {
+        land(from.session, flights, packet, &mut state.effects.journal)
     });
     let Some(mut line) = state.line(from.session) else {
         return Ok(());
@@ -414,11 +468,39 @@ pub fn acknowledge(
     Ok(())
 }
 
+/// PUBACK, PUBREC or PUBCOMP moves a flight on, or lands it.
+fn land(id: SessionId, flights: &mut Flights, packet: &Ack<'_>, journal: &mut Journal) -> Acked {
+    let packet_identifier = packet.packet_identifier;
+    let is_refused = packet.reason.is_failure();
+    let told = match journal.is_on() {
+        true => flights.place_of(packet_identifier),
+        false => None,
+    };
+    let acked = match packet.kind {
+        AckKind::PubAck => flights.complete(packet_identifier, Awaits::PubAck),
+        AckKind::PubComp => flights.complete(packet_identifier, Awaits::PubComp),
+        AckKind::PubRec | AckKind::PubRel => {
+            flights.received_by_peer(packet_identifier, is_refused)
+        }
+    };
+    if let Some((place, awaited)) = told.filter(|_| acked == Acked::Taken) {
+        match (packet.kind, awaited) {
+            (AckKind::PubRec, Awaits::PubRec) if !is_refused => {
+                journal.received(id, flights, packet_identifier, place);
+            }
+            (AckKind::PubRec, Awaits::PubComp) => {}
+            _ => journal.landed(Some(place)),
+        }
+    }
+    acked
+}
+
 /// PUBREL: lets go of the Packet Identifier and says PUBCOMP [MQTT-4.3.3-2] [MQTT5-4.3.3-11].
 fn release(from: Sender, packet: &Ack<'_>, state: &mut State) {
     let State {
         sessions,
         spare_flights,
+        effects,
         ..
     } = state;
     let Some(session) = sessions.get_mut(from.session) else {
@@ -426,6 +508,10 @@ fn release(from: Sender, packet: &Ack<'_>, state: &mut State) {
     };
     let flights = session.flights.as_deref_mut();
     let was_held = flights.is_some_and(|flights| flights.release(packet.packet_identifier));
+    if was_held {
+        let journal = &mut effects.journal;
+        journal.released(from.session, session, packet.packet_identifier);
+    }
     session.trim_flights(spare_flights);
     let (reason, sentence) = match was_held {
         true => (ReasonCode::Success, None),

@@ -133,8 +133,9 @@ impl Retained {
         }
     }
 
-    /// Removes some of the messages that have expired [MQTT5-3.3.2-5]. Returns how many.
-    pub fn sweep(&mut self, now: Mono) -> usize {
+    /// Removes some of the messages that have expired [MQTT5-3.3.2-5], and tells of each. Returns how
+    /// many.
+    pub fn sweep(&mut self, now: Mono, mut expired_one: impl FnMut(&Rc<Message>)) -> usize {
         if self.sweep_from == 0 {
             self.expires_next = Mono::NEVER;
         }
@@ -142,6 +143,7 @@ impl Retained {
         let mut expired: Vec<NodeId> = Vec::new();
         for (node, slot) in self.tree.values_in(self.sweep_from..end) {
             if slot.message.expires_at() <= now {
+                expired_one(&slot.message);
                 expired.push(node);
             } else {
                 self.expires_next = self.expires_next.min(slot.message.expires_at());
@@ -153,6 +155,13 @@ impl Retained {
             self.remove(node);
         }
         count
+    }
+
+    /// Each message, in the order in which they were retained.
+    pub fn in_order(&self) -> Vec<&Rc<Message>> {
+        let mut slots: Vec<&Slot> = self.tree.values_from(0).map(|(_, slot)| slot).collect();
+        slots.sort_unstable_by_key(|slot| slot.sequence);
+        slots.into_iter().map(|slot| &slot.message).collect()
     }
 
     /// Pins that walks under way hold.

@@ -28,7 +28,7 @@ pub fn bounded_expiry(interval_s: u32, config: &Config) -> u32 {
 }
 
 /// A Will Message, not published yet. Its Topic Name is valid.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WillMessage {
     /// Will Topic.
     pub topic: Box<str>,
@@ -116,11 +116,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that has just begun on `conn`.
-    pub fn new(identity: Rc<Identity>, conn: ConnId, expiry_interval_s: u32) -> Self {
+    /// A session that has just begun on `conn`, or goes on without a connection.
+    pub fn new(identity: Rc<Identity>, conn: Option<ConnId>, expiry_interval_s: u32) -> Self {
         Self {
             identity,
-            conn: Some(conn),
+            conn,
             expiry_interval_s,
             subscriptions: KeySet::default(),
             shared: None,
@@ -134,6 +134,11 @@ impl Session {
             free_packet_identifiers: 0,
             dropping: false,
         }
+    }
+
+    /// Whether it outlives its connection.
+    pub fn is_lasting(&self) -> bool {
+        self.expiry_interval_s != 0
     }
 
     /// Its Client Identifier.
@@ -228,6 +233,11 @@ impl Sessions {
                 .is_some_and(|found| found.client_identifier() == client_identifier)
         };
         self.by_client_identifier.find(hash, is_same).copied()
+    }
+
+    /// The key that the next session added will have.
+    pub fn next_key(&self) -> SessionId {
+        SessionId::from_index(self.slab.vacant_key())
     }
 
     /// Adds a session whose Client Identifier has none yet.

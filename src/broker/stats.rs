@@ -48,6 +48,29 @@ pub struct Stats {
     pub refused_connections: u64,
     /// Connections closed because a packet of theirs needed more memory than there was.
     pub refused_packets: u64,
+    /// What keeps the state over a restart.
+    pub store: StoreStats,
+}
+
+/// Counts of what keeps the state over a restart, made by the shell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Whether there is such a thing.
+    pub is_on: bool,
+    /// Transactions made safe.
+    pub commits: u64,
+    /// Bytes written for them, as the kernel counts them for the disk.
+    pub bytes: u64,
+    /// The same since midnight, by the wall clock and UTC.
+    pub commits_today: u64,
+    /// And these.
+    pub bytes_today: u64,
+    /// Microseconds of the loop's time that they took.
+    pub busy_us: u64,
+    /// Times that the disk refused.
+    pub failures: u64,
+    /// Databases put aside because they could not be used.
+    pub damaged: u64,
 }
 
 impl Stats {
@@ -93,6 +116,8 @@ pub struct Told {
     pub sessions_max: u64,
     /// The counts told, in the order of their topics.
     pub counts: Vec<u64>,
+    /// The last count told on each topic of the store.
+    pub store: Vec<u64>,
     /// The loads told, in the order of their topics.
     pub loads: Vec<f64>,
     /// The days told for which certificates hold, by listener.

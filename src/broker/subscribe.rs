@@ -143,6 +143,11 @@ fn subscribe_one(
         answers.refuse(code, text, &"you may not subscribe to this");
         return;
     }
+    if state.effects.journal.is_refusing() && session.is_lasting() {
+        let code = failure(ReasonCode::QuotaExceeded, options, version);
+        answers.refuse(code, text, &"subscriptions cannot be stored now");
+        return;
+    }
     let lacking = lacking_bytes(&filter, from.session, state);
     if lacking > 0 && !state.memory.holds(lacking, limits::MEMORY_QUEUES) {
         let State { memory, stats, .. } = state;
@@ -239,8 +244,12 @@ fn add(
         if is_new {
             session.note_group(group);
         }
+        let journal = &mut state.effects.journal;
+        journal.subscribed(session, filter.whole(), Some(group), &subscription);
         return None;
     }
+    let journal = &mut state.effects.journal;
+    journal.subscribed(session, filter.whole(), None, &subscription);
     let subscribed = state.subscriptions.subscribe(filter, subscription);
     if subscribed.is_new {
         session.subscriptions.insert(subscribed.node);
@@ -322,6 +331,8 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
         };
         let was_member = state.subscriptions.leave(group, id);
         if let Some(session) = state.sessions.get_mut(id).filter(|_| was_member) {
+            let journal = &mut state.effects.journal;
+            journal.unsubscribed(id, session, filter.whole());
             session.forget_group(group);
         }
         return was_member;
@@ -331,6 +342,8 @@ fn remove(filter: &TopicFilter<'_>, id: SessionId, state: &mut State) -> bool {
     };
     if let Some(session) = state.sessions.get_mut(id) {
         session.subscriptions.remove(node);
+        let journal = &mut state.effects.journal;
+        journal.unsubscribed(id, session, filter.whole());
     }
     replay::cancel(node, id, state);
     true

@@ -43,6 +43,20 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// As in SUBSCRIBE, without Retain Handling.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// Those that had these `bits` once. `None`: no terms have.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        let known = Self::QOS | Self::NO_LOCAL | Self::RETAIN_AS_PUBLISHED;
+        let is_right = bits & !known == 0 && QoS::from_bits(bits & Self::QOS).is_some();
+        is_right.then_some(Self { bits })
+    }
+}
+
 impl From<SubscriptionOptions> for Terms {
     fn from(options: SubscriptionOptions) -> Self {
         let mut bits = options.qos.bits();
@@ -318,6 +332,16 @@ impl Subscriptions {
     pub fn find_group(&self, name: &str, filter: &TopicFilter<'_>) -> Option<GroupId> {
         let here = self.shared.get(self.shared.find(filter.filter())?)?;
         here.get(name).copied()
+    }
+
+    /// Appends the text of a shared subscription, `$share` and all.
+    pub fn group_text(&self, group: GroupId, out: &mut String) {
+        if let Some(group) = self.groups.get(&group) {
+            out.push_str("$share/");
+            out.push_str(&group.name);
+            out.push('/');
+            self.shared.path(group.node, out);
+        }
     }
 
     /// Removes `session` from a group; whether it was a member.

@@ -76,6 +76,19 @@ const COUNTS: &[Row<Figures>] = &[
     ("heap/maximum", |now| now.heap_max),
 ];
 
+/// The same, where state is kept over a restart.
+const STORE_COUNTS: &[Row<Figures>] = &[
+    ("store/syncs/total", |now| now.stats.store.commits),
+    ("store/syncs/today", |now| now.stats.store.commits_today),
+    ("store/syncs/milliseconds", |now| {
+        now.stats.store.busy_us / 1000
+    }),
+    ("store/bytes/total", |now| now.stats.store.bytes),
+    ("store/bytes/today", |now| now.stats.store.bytes_today),
+    ("store/failures", |now| now.stats.store.failures),
+    ("store/damaged", |now| now.stats.store.damaged),
+];
+
 /// The topics below `$SYS/broker/load/` of what happens a minute, and the counter of each.
 const LOADS: &[Row<Stats>] = &[
     ("messages/received", |stats| stats.messages_received),
@@ -127,7 +140,10 @@ pub fn tell(state: &mut State, now: Now) {
     }
     let uptime_s = now.mono.ms_since(told.started) / 1000;
     publish("uptime", &format!("{uptime_s} seconds"), state, now);
-    tell_counts(&figures, &mut told.counts, state, now);
+    tell_counts(COUNTS, &figures, &mut told.counts, state, now);
+    if figures.stats.store.is_on {
+        tell_counts(STORE_COUNTS, &figures, &mut told.store, state, now);
+    }
     tell_certificates(&mut told.days_left, state, now);
     tell_loads(&figures.stats, &mut told, state, now);
     told.at = now.mono;
@@ -192,9 +208,15 @@ fn version(config: &Config) -> String {
     }
 }
 
-fn tell_counts(figures: &Figures, told: &mut Vec<u64>, state: &mut State, now: Now) {
-    let counts: Vec<u64> = COUNTS.iter().map(|(_, count)| count(figures)).collect();
-    for (index, ((topic, _), count)) in COUNTS.iter().zip(&counts).enumerate() {
+fn tell_counts(
+    rows: &[Row<Figures>],
+    figures: &Figures,
+    told: &mut Vec<u64>,
+    state: &mut State,
+    now: Now,
+) {
+    let counts: Vec<u64> = rows.iter().map(|(_, count)| count(figures)).collect();
+    for (index, ((topic, _), count)) in rows.iter().zip(&counts).enumerate() {
         if told.get(index) != Some(count) {
             publish(topic, &count.to_string(), state, now);
         }
@@ -283,6 +305,7 @@ impl Told {
             stats: Stats::default(),
             sessions_max: 0,
             counts: Vec::new(),
+            store: Vec::new(),
             loads: Vec::new(),
             days_left: Vec::new(),
         }

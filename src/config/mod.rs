@@ -139,6 +139,19 @@ pub struct Persistence {
     pub autosave_interval: u32,
     /// Whether `autosave_interval` counts changes.
     pub autosave_on_changes: bool,
+    /// When what was stored is safe from a power cut.
+    pub sync: SyncMode,
+}
+
+/// When what was stored is safe from a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Before it is acknowledged.
+    Always,
+    /// So many milliseconds later at most.
+    Interval(u32),
+    /// When the operating system sees fit.
+    None,
 }
 
 /// Which mosquitto's words the log speaks; rules that read logs know one or the other.
@@ -182,6 +195,7 @@ impl Default for Persistence {
             location: None,
             autosave_interval: 1800,
             autosave_on_changes: false,
+            sync: SyncMode::Always,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The shell: owns the poll, the sockets and the clock, and knows no MQTT. One thread, one loop:
 //!
 //! ```text
-//!   one turn:   wait → read → tick → flush → reap
+//!   one turn:   wait → read → tick → commit → flush → reap
 //! ```
 //!
 //! mio is edge-triggered: an event that is not worked off is lost. Whatever a turn cuts short (a
@@ -52,6 +52,7 @@ use crate::broker::{Broker, Closed};
 use crate::config::Config;
 use crate::limits;
 use crate::policy::Lists;
+use crate::storage::{Keeper, StoreError};
 use crate::time::{Mono, Now};
 use activation::Inheritance;
 use clocks::Clocks;
@@ -101,6 +102,7 @@ pub struct Server {
     logger: Option<Logger>,
     manager: Manager,
     broker: Broker,
+    keeper: Keeper,
     clocks: Clocks,
     /// The clocks as this turn read them, or the last one.
     now: Now,
@@ -154,6 +156,7 @@ impl Server {
             manager: Manager::new(),
             links: Slab::new(),
             broker: Broker::with_lists(config, lists, seed()),
+            keeper: Keeper::default(),
             clocks: Clocks::new(),
             now: Now::default(),
             scratch: vec![0; limits::READ_SCRATCH_BYTES].into_boxed_slice(),
@@ -211,6 +214,17 @@ impl Server {
         self.broker.measure(gauge);
     }
 
+    /// Opens what keeps the state over a restart, and takes it back. To be called once, before the
+    /// first turn.
+    ///
+    /// # Errors
+    /// Another broker has the directory.
+    pub fn open_store(&mut self) -> Result<(), StoreError> {
+        self.now = self.clocks.read();
+        let config = Rc::clone(&self.config);
+        self.keeper.open(&mut self.broker, &config, self.now)
+    }
+
     /// The core.
     pub fn broker(&self) -> &Broker {
         &self.broker
@@ -226,6 +240,8 @@ impl Server {
         while !(self.is_stopping && self.links.is_empty()) {
             self.turn(&mut events)?;
         }
+        let now = self.clocks.read();
+        self.keeper.close(&mut self.broker, now);
         if let Some(logger) = &self.logger {
             logger.end();
         }
@@ -258,6 +274,7 @@ impl Server {
         self.publish_log(now);
         self.broker.tick(now);
         self.note_decided();
+        self.keeper.turn(&mut self.broker, now);
         self.flush_dirty();
         self.close_marked(now);
         self.reap(now);
@@ -281,6 +298,7 @@ impl Server {
             self.pause.until(),
             self.logger.as_ref().and_then(Logger::next_deadline),
             closing.min(),
+            self.keeper.next_at(),
         ] {
             deadline = deadline.min(other.unwrap_or(Mono::NEVER));
         }
@@ -459,6 +477,9 @@ impl Server {
         let Some(link) = links.get_mut(conn.index()) else {
             return;
         };
+        if broker.is_held(conn) {
+            return;
+        }
         let Some((queue, spare)) = broker.output_and_spare(conn) else {
             return;
         };
@@ -565,7 +586,7 @@ impl Server {
         match signal {
             Signal::Stop => self.stop(now),
             Signal::Reload => self.reload(now),
-            Signal::Save => log::info!("Nothing to save: state is not kept over a restart."),
+            Signal::Save => self.keeper.save(&mut self.broker, now),
             Signal::PrintSubscriptions => {
                 let mut text = String::new();
                 self.broker.describe_subscriptions(&mut text);
@@ -612,6 +633,11 @@ fn table_growth(links: &Slab<Link>) -> usize {
         true => 0,
         false => links.capacity() * size_of::<Option<Link>>(),
     }
+}
+
+/// What the clocks say.
+pub fn now() -> Now {
+    Clocks::new().read()
 }
 
 /// 128 bits nobody can guess: the standard library's own keys against hash collisions come from

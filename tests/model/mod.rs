@@ -318,6 +318,19 @@ impl Session {
         waiting + (count + 15 * usize::from(self.stalled)) * bytes < WAITING_BYTES_MAX
     }
 
+    /// Its connection is gone, and it is not.
+    fn lose(&mut self, now: u64) {
+        self.connected = false;
+        self.may_repeat |= self.stalled;
+        self.stalled = false;
+        self.ends_at = match self.expiry_s {
+            FOREVER => NEVER,
+            seconds => now + u64::from(seconds) * 1000,
+        };
+        let will = self.will.as_ref();
+        self.will_at = will.map_or(NEVER, |will| now + u64::from(will.delay_s) * 1000);
+    }
+
     fn spoke(&mut self, now: u64) {
         self.silent_at = match self.keep_alive_s {
             0 => NEVER,
@@ -397,24 +410,41 @@ impl Model {
         let Some(session) = self.sessions.get_mut(&client) else {
             return;
         };
-        session.connected = false;
-        session.may_repeat |= session.stalled;
-        session.stalled = false;
         session.will = session.will.take().filter(|_| with_will);
         if session.expiry_s == 0 {
+            session.connected = false;
             self.ends(client);
             return;
         }
-        session.ends_at = match session.expiry_s {
-            FOREVER => NEVER,
-            seconds => now + u64::from(seconds) * 1000,
-        };
-        session.will_at = session
-            .will
-            .as_ref()
-            .map_or(NEVER, |will| now + u64::from(will.delay_s) * 1000);
+        session.lose(now);
         if session.will_at == now {
             self.publish_will(client);
+        }
+    }
+
+    /// The broker was killed and has started again: nobody is connected, and what was retained and
+    /// not sent yet may not come any more.
+    pub fn crashes(&mut self) {
+        let clients: Vec<Client> = self.sessions.keys().copied().collect();
+        for client in &clients {
+            let filters: Vec<String> = self.sessions[client]
+                .subscriptions
+                .keys()
+                .cloned()
+                .collect();
+            for filter in filters {
+                self.slacken_replays(*client, &filter);
+            }
+            self.forget_in_transit(*client);
+        }
+        let now = self.now;
+        for session in self.sessions.values_mut().filter(|s| s.connected) {
+            session.lose(now);
+        }
+        for client in clients {
+            if self.sessions[&client].will_at <= now {
+                self.publish_will(client);
+            }
         }
     }
 
@@ -524,17 +554,16 @@ impl Model {
         }
     }
 
-    /// The broker stops. Wills of the absent come first.
+    /// The broker stops. A Will that is to wait, with its session, waits for the next start.
     pub fn stops(&mut self) {
         let clients: Vec<Client> = self.sessions.keys().copied().collect();
-        for client in &clients {
-            if !self.is_connected(*client) {
-                self.publish_will(*client);
-            }
-        }
         let before = self.count;
         for client in &clients {
-            self.publish_will(*client);
+            let session = &self.sessions[client];
+            let delay_s = session.will.as_ref().map_or(0, |will| will.delay_s);
+            if session.connected && (delay_s == 0 || session.expiry_s == 0) {
+                self.publish_will(*client);
+            }
         }
         // Whether these are heard depends on who is cut off first.
         for session in self.sessions.values_mut() {

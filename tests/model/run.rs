@@ -117,7 +117,8 @@ impl Run {
             config.allow_duplicate_messages = rules.duplicates;
             config.max_queued_messages = u32::try_from(rules.queued_max).unwrap();
             config.max_inflight_messages = rules.window_max;
-        });
+        })
+        .remembers();
         let now = t.now().mono.as_millis();
         let player = |_| Player {
             seat: None,
@@ -179,6 +180,7 @@ impl Run {
             Step::AcknowledgeLate(who, which) => self.acknowledge_late(*who, *which)?,
             Step::Stall(who) => self.stall(*who),
             Step::ReadAgain(who) => self.read_again(*who)?,
+            Step::Crash => self.crash()?,
             Step::Pass(seconds) => self.advance(self.model.now + seconds * 1000)?,
         }
         self.rests()
@@ -206,6 +208,22 @@ impl Run {
             identifier: 77,
         })?;
         self.stop()
+    }
+
+    /// The broker is killed and starts again. Who leaves no session behind is cut off first: its
+    /// Will is its session's, and is not remembered.
+    fn crash(&mut self) -> Outcome {
+        for who in 0..CLIENTS {
+            if self.model.is_connected(who) && self.model.expiry_s(who) == 0 {
+                self.drop(who)?;
+            }
+        }
+        self.t.restarts();
+        for who in 0..CLIENTS {
+            self.forget(who);
+        }
+        self.model.crashes();
+        self.listen()
     }
 
     fn stop(&mut self) -> Outcome {

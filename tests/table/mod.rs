@@ -15,8 +15,10 @@
 //! method that lets the broker act also checks its bookkeeping.
 #![allow(dead_code)]
 
+pub mod ledger;
 pub mod raw;
 
+use ledger::Ledger;
 use midge::broker::client::{Introduction, Peer};
 use midge::broker::key::ConnId;
 use midge::broker::{Broker, Closed};
@@ -71,6 +73,9 @@ pub struct Table {
     free: Vec<ConnId>,
     /// The place of the listener that new connections come by.
     listener: usize,
+    config: Rc<Config>,
+    /// What the broker has told its journal, if it was asked to.
+    ledger: Option<Ledger>,
 }
 
 impl Table {
@@ -107,13 +112,60 @@ impl Table {
             mono: Mono::from_millis(1_000_000),
             unix: Unix(1_800_000_000),
         };
+        let config = Rc::new(config);
         Self {
-            broker: Broker::with_lists(Rc::new(config), lists, 7),
+            broker: Broker::with_lists(Rc::clone(&config), lists, 7),
             now,
             chairs: Vec::new(),
             free: Vec::new(),
             listener: 0,
+            config,
+            ledger: None,
         }
+    }
+
+    /// From now on the broker remembers.
+    pub fn remembers(mut self) -> Self {
+        self.broker.effects().journal.begin(0);
+        self.ledger = Some(Ledger::default());
+        self
+    }
+
+    /// The broker is killed, and another one goes on with what it remembered: nobody is connected.
+    pub fn restarts(&mut self) {
+        self.settle();
+        let mut ledger = self.ledger.take().expect("the broker remembers");
+        self.broker = Broker::with_lists(Rc::clone(&self.config), &Lists::default(), 8);
+        ledger.restore(&mut self.broker, self.now);
+        self.ledger = Some(ledger);
+        self.free.clear();
+        for chair in &mut self.chairs {
+            chair.is_gone = true;
+            chair.heard.clear();
+        }
+        self.settle();
+    }
+
+    /// What the broker told is safe, and is what there is to tell.
+    fn enter(&mut self) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        for record in self.broker.effects().journal.take() {
+            ledger.enter(record);
+        }
+        self.broker.kept();
+        let (told, is) = (ledger.lines(), Ledger::lines_of(&self.broker));
+        let without = |of: &[String], others: &[String]| {
+            let odd = of.iter().filter(|line| !others.contains(line));
+            odd.cloned().collect::<Vec<_>>().join("\n  ")
+        };
+        assert!(
+            told == is,
+            "told, but not so:\n  {}\nso, but not told:\n  {}",
+            without(&told, &is),
+            without(&is, &told)
+        );
     }
 
     /// A broker whose listeners all have other settings.
@@ -499,6 +551,7 @@ impl Table {
     fn settle(&mut self) {
         loop {
             self.broker.tick(self.now);
+            self.enter();
             let wrote = self.flush();
             let more = self
                 .broker

@@ -1,7 +1,7 @@
 //! Options of the whole broker.
 
 use super::super::value::{Invalid, Note, STRING_BYTES_MAX, Value, word_for};
-use super::super::{Config, Destinations, LogTypes, LogWording, SysVersion};
+use super::super::{Config, Destinations, LogTypes, LogWording, SyncMode, SysVersion};
 use super::{
     Again, Kind, Opt, Reload, Scope, Section, Target, alias, ignored, range, range_moved, section,
     text, text_last,
@@ -11,7 +11,8 @@ const INT_MAX: i64 = i32::MAX as i64;
 
 const NO_BUFFERS: &str = "connections have no read buffers of their own here";
 
-const NOT_KEPT: &str = "state is not kept over a restart";
+const NO_SAVES: &str =
+    "state is written as it changes; midge_persistence_sync says when it is safe";
 
 const fn global(
     name: &'static str,
@@ -41,14 +42,14 @@ pub(super) const ROWS: &[Opt] = &[
         "Seconds between two saves of all state, or changes between them with \
              autosave_on_changes; 0 saves at the end only.",
     )
-    .warns(NOT_KEPT),
+    .warns(NO_SAVES),
     global(
         "autosave_on_changes",
         "false",
         Kind::Bool(|c| &mut c.persistence.autosave_on_changes),
         "Makes autosave_interval a number of changes.",
     )
-    .warns(NOT_KEPT),
+    .warns(NO_SAVES),
     global(
         "check_retain_source",
         "false",
@@ -229,16 +230,14 @@ pub(super) const ROWS: &[Opt] = &[
         Kind::Bool(|c| &mut c.persistence.enabled),
         "Keeps sessions, waiting messages and retained messages over a restart.",
     )
-    .at(Reload::Restart)
-    .warns(NOT_KEPT),
+    .at(Reload::Restart),
     global(
         "persistence_file",
         "mosquitto.db",
         text(|c| &mut c.persistence.file),
         "The name of the file that state is kept in.",
     )
-    .at(Reload::Restart)
-    .warns(NOT_KEPT),
+    .at(Reload::Restart),
     global(
         "persistence_location",
         "the current directory",
@@ -247,8 +246,7 @@ pub(super) const ROWS: &[Opt] = &[
         }),
         "The directory that state is kept in.",
     )
-    .at(Reload::Restart)
-    .warns(NOT_KEPT),
+    .at(Reload::Restart),
     global(
         "persistent_client_expiration",
         "never",
@@ -301,8 +299,7 @@ pub(super) const ROWS: &[Opt] = &[
         "persistence",
         "An older name of persistence.",
     )
-    .at(Reload::Restart)
-    .warns(NOT_KEPT),
+    .at(Reload::Restart),
     ignored(
         "retry_interval",
         Scope::Global,
@@ -373,6 +370,23 @@ pub(super) const ROWS: &[Opt] = &[
     )
     .note("midge's own"),
     global(
+        "midge_persistence_sync",
+        "always",
+        Kind::Own(
+            "always, interval MS or none",
+            midge_persistence_sync,
+            |c| match c.persistence.sync {
+                SyncMode::Always => "always".to_owned(),
+                SyncMode::Interval(interval_ms) => format!("interval {interval_ms}"),
+                SyncMode::None => "none".to_owned(),
+            },
+        ),
+        "When what persistence keeps is safe from a power cut: before it is acknowledged, MS \
+             milliseconds later at most, or when the system writes it.",
+    )
+    .at(Reload::Restart)
+    .note("midge's own"),
+    global(
         "midge_sys_version",
         "mosquitto",
         Kind::Own(
@@ -403,6 +417,27 @@ fn max_inflight_messages(config: &mut Config, value: &mut Value<'_>) -> Result<(
         Ok(u16::MAX) | Err(_) => 0,
         Ok(messages) => messages,
     };
+    Ok(())
+}
+
+/// `midge_persistence_sync`.
+fn midge_persistence_sync(config: &mut Config, value: &mut Value<'_>) -> Result<(), Invalid> {
+    let word = value.needed()?;
+    config.persistence.sync = match &*word {
+        "always" => SyncMode::Always,
+        "none" => SyncMode::None,
+        "interval" => {
+            let interval_ms = value.int(1, 3_600_000)?;
+            SyncMode::Interval(u32::try_from(interval_ms).unwrap_or(1000))
+        }
+        _ => {
+            return Err(Invalid::NotOneOf {
+                given: word.into_owned(),
+                known: vec!["always", "interval MS", "none"],
+            });
+        }
+    };
+    value.end();
     Ok(())
 }
 

@@ -112,5 +112,6 @@ pub enum Step {
     AcknowledgeLate(Client, usize),
     Stall(Client),
     ReadAgain(Client),
+    Crash,
     Pass(u64),
 }

@@ -1,0 +1,504 @@
+//! When the store is written to, what is held back until it was, and what is done when it cannot
+//! be. The turn of the loop asks it once, between the last change and the first flush.
+//!
+//! A disk that refuses does not stop the broker: clients get no acknowledgement of what would have
+//! to be kept, what was changed waits in memory, and it is tried again every second. Where too much
+//! waits, or the database is damaged, everything is written anew from the tables of the core.
+
+use super::batch::{Batch, Value};
+use super::pace::Pace;
+use super::reader::{self, Counts, Reader};
+use super::schema::Op;
+use super::scribe::Scribe;
+use super::{Database, Lock, StoreError, Sync, import, set_aside};
+use crate::broker::Broker;
+use crate::broker::record::Record;
+use crate::config::{Config, SyncMode};
+use crate::limits;
+use crate::time::{Mono, Now};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The file in `persistence_location`, unless `persistence_file` gives it another name.
+const FILE_NAME: &str = "midge.sqlite3";
+
+/// What keeps the state of a broker, if anything does.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    store: Option<Box<Store>>,
+    meter: Meter,
+}
+
+/// Bytes that this process has written, as the kernel counts them for the disk. Opened while the
+/// process still has the rights to.
+#[derive(Debug)]
+struct Meter {
+    file: Option<File>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            file: File::open("/proc/self/io").ok(),
+        }
+    }
+}
+
+impl Meter {
+    /// Bytes since the process began; 0 where the kernel does not say.
+    fn read(&self) -> u64 {
+        let mut text = [0; 512];
+        let count = self.file.as_ref().map(|file| file.read_at(&mut text, 0));
+        let text = text.get(..count.and_then(Result::ok).unwrap_or_default());
+        let text = text.and_then(|text| std::str::from_utf8(text).ok());
+        let mut lines = text.unwrap_or_default().lines();
+        let number = lines.find_map(|line| line.strip_prefix("write_bytes: "));
+        number
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Why nothing is stored now.
+#[derive(Debug)]
+struct Trouble {
+    retry_at: Mono,
+    /// Whether all must be written anew.
+    is_lost: bool,
+}
+
+#[derive(Debug)]
+struct Store {
+    path: PathBuf,
+    /// Held as long as the process lives.
+    lock: Option<Lock>,
+    database: Option<Database>,
+    mode: SyncMode,
+    scribe: Scribe,
+    batch: Batch,
+    pace: Pace,
+    /// When the oldest change that nobody was promised was told.
+    lazy_since: Option<Mono>,
+    /// Whether the database had to be made.
+    is_new: bool,
+    /// The date that was written last.
+    seen_s: u64,
+    /// The day that is counted, in days since 1970.
+    day: u64,
+    trouble: Option<Trouble>,
+}
+
+/// Where the state of a broker with this configuration is kept.
+pub fn path(config: &Config) -> PathBuf {
+    let persistence = &config.persistence;
+    let name = match &persistence.file {
+        Some(name) => format!("{name}.sqlite3"),
+        None => FILE_NAME.to_owned(),
+    };
+    Path::new(persistence.location.as_deref().unwrap_or_default()).join(name)
+}
+
+impl Keeper {
+    /// Opens the store that the configuration asks for, and gives the broker all that is in it. To
+    /// be called once, before the first connection.
+    ///
+    /// # Errors
+    /// Another broker has the directory. Whatever else is wrong is said in the log, and does not
+    /// keep the broker from serving.
+    pub fn open(
+        &mut self,
+        broker: &mut Broker,
+        config: &Config,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        if !config.persistence.enabled {
+            return Ok(());
+        }
+        let mut store = Store {
+            path: path(config),
+            lock: None,
+            database: None,
+            mode: config.persistence.sync,
+            scribe: Scribe::default(),
+            batch: Batch::default(),
+            pace: Pace::default(),
+            lazy_since: None,
+            is_new: false,
+            seen_s: 0,
+            day: 0,
+            trouble: None,
+        };
+        let opened = store.open();
+        let counts = match opened {
+            Err(error @ StoreError::InUse(_)) => return Err(error),
+            Ok(()) if store.is_new => store.import(broker, config, now),
+            Ok(()) => store.read(broker, config, now),
+            Err(error @ (StoreError::Damaged(_) | StoreError::TooNew(_))) => {
+                store.give_up(&error, broker, now);
+                Counts::default()
+            }
+            Err(error) => {
+                store.fail(&error, broker, now);
+                Counts::default()
+            }
+        };
+        broker.effects().journal.begin(counts.last_place);
+        let stats = broker.store_stats();
+        stats.is_on = true;
+        self.store = Some(Box::new(store));
+        Ok(())
+    }
+
+    /// Keeps what was promised, when it is time. Nothing is flushed between the last change and
+    /// this, and nothing that is held before it was kept.
+    pub fn turn(&mut self, broker: &mut Broker, now: Now) {
+        let Some(store) = &mut self.store else {
+            return;
+        };
+        store.note(broker, now);
+        if store.is_due(now) {
+            store.commit(broker, &self.meter, now);
+        }
+        if store.mode != SyncMode::Always && store.trouble.is_none() {
+            broker.kept();
+        }
+    }
+
+    /// When there is something to do next.
+    pub fn next_at(&self) -> Option<Mono> {
+        self.store.as_ref()?.next_at()
+    }
+
+    /// Writes everything now, for the process is about to end.
+    pub fn close(&mut self, broker: &mut Broker, now: Now) {
+        if self.store.is_some() {
+            self.save(broker, now);
+        }
+    }
+
+    /// Writes everything now, for somebody has asked.
+    pub fn save(&mut self, broker: &mut Broker, now: Now) {
+        let Some(store) = &mut self.store else {
+            log::info!("Nothing to save: persistence is off.");
+            return;
+        };
+        store.note(broker, now);
+        store.scribe.write_unhurried(&mut store.batch, now);
+        store.commit(broker, &self.meter, now);
+        broker.kept();
+        if let (Some(database), None) = (&store.database, &store.trouble) {
+            match database.checkpoint() {
+                Ok(()) => log::info!("State is saved in {}.", store.path.display()),
+                Err(error) => {
+                    log::warn!("Error: the log was not worked into the database: {error}.")
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Takes the lock and opens the database.
+    fn open(&mut self) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&self.path)?);
+        }
+        let sync = match self.mode {
+            SyncMode::Always | SyncMode::Interval(_) => Sync::Always,
+            SyncMode::None => Sync::Never,
+        };
+        let (database, is_new) = Database::open(&self.path, sync)?;
+        self.database = Some(database);
+        self.is_new = is_new;
+        Ok(())
+    }
+
+    /// Takes over what mosquitto has left, if this is the first start. Its file stays as it is.
+    fn import(&mut self, broker: &mut Broker, config: &Config, now: Now) -> Counts {
+        let persistence = &config.persistence;
+        let name = persistence.file.as_deref().unwrap_or("mosquitto.db");
+        let path = self.path.with_file_name(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Counts::default(),
+            Err(error) => {
+                log::error!("Error: {} cannot be read: {error}.", path.display());
+                return Counts::default();
+            }
+        };
+        let (imported, error) = import::read(&bytes, config, now);
+        let mut counts = Counts::default();
+        for record in imported.records {
+            counts.count(&record);
+            counts.odd += u64::from(!broker.restore(record, now));
+        }
+        broker.effects().journal.begin(counts.last_place);
+        for message in imported.unpublished {
+            broker.publish_restored(&message, now);
+        }
+        let path = path.display();
+        let Counts {
+            sessions,
+            subscriptions,
+            messages,
+            retained,
+            odd,
+            ..
+        } = counts;
+        log::info!(
+            "Imported {sessions} sessions with {subscriptions} subscriptions and {messages} \
+             messages, and {retained} retained messages, from {path}."
+        );
+        if let Some(error) = error {
+            log::error!("Error: not all of {path} was imported: {error}.");
+        }
+        if odd > 0 {
+            log::warn!("{odd} entries of {path} made no sense.");
+        }
+        // All of it, and what was just published, is written at once.
+        let written = self.write_anew(broker, now);
+        drop(broker.effects().journal.take());
+        match written {
+            Ok(()) => broker.kept(),
+            Err(error) => self.fail(&error, broker, now),
+        }
+        counts
+    }
+
+    /// Gives the broker all there is.
+    fn read(&mut self, broker: &mut Broker, config: &Config, now: Now) -> Counts {
+        let Some(database) = &self.database else {
+            return Counts::default();
+        };
+        let began = Instant::now();
+        let reader = Reader::new(database, broker, &mut self.scribe, config, now);
+        match reader.read() {
+            Ok(counts) => {
+                let Counts {
+                    sessions,
+                    subscriptions,
+                    messages,
+                    retained,
+                    odd,
+                    ..
+                } = counts;
+                log::info!(
+                    "Restored {sessions} sessions with {subscriptions} subscriptions and \
+                     {messages} messages, and {retained} retained messages, in {} ms.",
+                    began.elapsed().as_millis()
+                );
+                if odd > 0 {
+                    log::warn!("{odd} rows of {} made no sense.", self.path.display());
+                }
+                counts
+            }
+            Err(error) => {
+                self.give_up(&error, broker, now);
+                // Whatever was read is written again, at places of its own.
+                let mut last_place = 0;
+                broker.recount(|record| {
+                    if let Record::Queued(_, place, ..) = &record {
+                        last_place = last_place.max(place.get());
+                    }
+                });
+                Counts {
+                    last_place,
+                    ..Counts::default()
+                }
+            }
+        }
+    }
+
+    /// Takes over what the core has told.
+    fn note(&mut self, broker: &mut Broker, now: Now) {
+        let journal = &mut broker.effects().journal;
+        if journal.is_empty() {
+            return;
+        }
+        if journal.has_promises() {
+            self.pace.promised(now.mono);
+        }
+        self.scribe.write(journal.take(), &mut self.batch, now);
+        self.lazy_since.get_or_insert(now.mono);
+        let waiting = &mut self.trouble;
+        if let Some(trouble) = waiting
+            .as_mut()
+            .filter(|trouble| trouble.is_lost || self.batch.len() > limits::STORE_WAITING_BYTES_MAX)
+        {
+            trouble.is_lost = true;
+            self.batch.clear();
+        }
+    }
+
+    fn next_at(&self) -> Option<Mono> {
+        if let Some(trouble) = &self.trouble {
+            return Some(trouble.retry_at);
+        }
+        let lazily = self.lazy_since.map(|since| match self.mode {
+            SyncMode::Always => since.plus_s(limits::STORE_LAZY_S),
+            SyncMode::Interval(interval_ms) => since.plus_ms(u64::from(interval_ms)),
+            SyncMode::None => since.plus_ms(limits::STORE_UNSYNCED_MS),
+        });
+        let promised = self.pace.due_at().filter(|_| self.mode == SyncMode::Always);
+        [lazily, promised, self.scribe.unhurried_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        self.next_at().is_some_and(|at| at <= now.mono)
+    }
+
+    /// Writes what waits, and says so to the broker.
+    fn commit(&mut self, broker: &mut Broker, meter: &Meter, now: Now) {
+        if self.scribe.unhurried_at().is_some_and(|at| at <= now.mono) {
+            self.scribe.write_unhurried(&mut self.batch, now);
+        }
+        self.lazy_since = None;
+        if let Some(trouble) = self.trouble.take() {
+            return self.retry(trouble, broker, now);
+        }
+        self.pace.committed(now.mono);
+        if self.batch.is_empty() {
+            broker.kept();
+            return;
+        }
+        // Once a minute at most: it costs a page.
+        if now.unix.0 >= self.seen_s + 60 {
+            self.seen_s = now.unix.0;
+            let date = Value::Int(reader::seen(now.unix));
+            self.batch.push(Op::MetaPut, &[Value::Text("seen"), date]);
+        }
+        let Some(database) = &self.database else {
+            return;
+        };
+        let (began, bytes) = (Instant::now(), meter.read());
+        match database.apply(&self.batch) {
+            Ok(()) => {
+                self.batch.clear();
+                let stats = broker.store_stats();
+                let day = now.unix.0 / 86_400;
+                if std::mem::replace(&mut self.day, day) != day {
+                    (stats.commits_today, stats.bytes_today) = (0, 0);
+                }
+                let written = meter.read().saturating_sub(bytes);
+                stats.commits += 1;
+                stats.commits_today += 1;
+                stats.bytes += written;
+                stats.bytes_today += written;
+                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                stats.busy_us = stats.busy_us.saturating_add(micros);
+                broker.kept();
+            }
+            Err(error) => self.fail(&error, broker, now),
+        }
+    }
+
+    /// The disk has refused, or the database cannot be used: who was promised something learns
+    /// that it was not kept.
+    fn fail(&mut self, error: &StoreError, broker: &mut Broker, now: Now) {
+        let is_lost = matches!(error, StoreError::Damaged(_)) || self.database.is_none();
+        log::error!(
+            "Error: state cannot be kept in {}: {error}. Messages that would have to be kept are \
+             refused until it can.",
+            self.path.display()
+        );
+        broker.effects().journal.refuse(true);
+        self.pace = Pace::default();
+        self.trouble = Some(Trouble {
+            retry_at: now.mono.plus_ms(limits::STORE_RETRY_MS),
+            is_lost,
+        });
+        broker.store_stats().failures += 1;
+    }
+
+    /// The database is of no use: it is put aside, and another begun with what the broker has.
+    fn give_up(&mut self, error: &StoreError, broker: &mut Broker, now: Now) {
+        self.database = None;
+        match set_aside(&self.path, now.unix.0) {
+            Ok(aside) => log::error!(
+                "Error: state was not restored from {}: {error}. The file is kept as {}; a new one \
+                 is begun.",
+                self.path.display(),
+                aside.display()
+            ),
+            Err(why) => {
+                log::error!("Error: {} cannot be put aside: {why}.", self.path.display());
+                return self.fail(error, broker, now);
+            }
+        }
+        broker.store_stats().damaged += 1;
+        let begun = self.open().and_then(|()| self.write_anew(broker, now));
+        if let Err(error) = begun {
+            self.fail(&error, broker, now);
+        }
+    }
+
+    /// Writes everything there is to a database that has nothing, or not that.
+    fn write_anew(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
+        self.batch.clear();
+        self.scribe = Scribe::default();
+        let mut records = Vec::new();
+        broker.recount(|record| records.push(record));
+        self.scribe.write(records.into_iter(), &mut self.batch, now);
+        self.scribe.write_unhurried(&mut self.batch, now);
+        if let Some(database) = &self.database {
+            database.replace(&self.batch)?;
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Tries again what has failed.
+    fn retry(&mut self, trouble: Trouble, broker: &mut Broker, now: Now) {
+        let done = self.try_again(&trouble, broker, now);
+        match done {
+            Ok(()) => {
+                log::info!("State is kept in {} again.", self.path.display());
+                broker.effects().journal.refuse(false);
+                broker.kept();
+            }
+            Err(StoreError::Damaged(what)) => {
+                self.give_up(&StoreError::Damaged(what), broker, now);
+                if self.trouble.is_none() {
+                    broker.effects().journal.refuse(false);
+                    broker.kept();
+                }
+            }
+            Err(_) => {
+                self.trouble = Some(Trouble {
+                    retry_at: now.mono.plus_ms(limits::STORE_RETRY_MS),
+                    ..trouble
+                });
+            }
+        }
+    }
+
+    fn try_again(
+        &mut self,
+        trouble: &Trouble,
+        broker: &mut Broker,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        if self.database.is_none() {
+            if self.path.exists() {
+                return Err(StoreError::Failed(
+                    "it has come only now, and was not restored".to_owned(),
+                ));
+            }
+            self.open()?;
+        }
+        if trouble.is_lost {
+            return self.write_anew(broker, now);
+        }
+        if let Some(database) = &self.database {
+            database.apply(&self.batch)?;
+        }
+        self.batch.clear();
+        Ok(())
+    }
+}

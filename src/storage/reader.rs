@@ -1,0 +1,399 @@
+//! Rows into records, at the start. A row that makes no sense is passed over and counted: one bad
+//! message must not cost the others.
+
+use super::scribe::Scribe;
+use super::{Database, StoreError};
+use crate::broker::Broker;
+use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
+use crate::broker::key::SessionId;
+use crate::broker::record::{Record, SessionRecord, SubscriptionRecord};
+use crate::broker::session::WillMessage;
+use crate::config::Config;
+use crate::limits;
+use crate::message::{Identity, Message, Publication, QoS};
+use crate::time::{Mono, Now, Unix};
+use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension, Row};
+use std::collections::{HashMap, HashSet};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::rc::Rc;
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sessions.
+    pub sessions: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Messages that wait, or are in flight.
+    pub messages: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Rows that make no sense.
+    pub odd: u64,
+    /// The last place in the order of messages.
+    pub last_place: u64,
+}
+
+impl Counts {
+    /// Counts one record that is restored.
+    pub fn count(&mut self, record: &Record) {
+        match record {
+            Record::Session(_) => self.sessions += 1,
+            Record::Subscribed(_) => self.subscriptions += 1,
+            Record::Queued(_, place, ..) | Record::Received { place, .. } => {
+                self.messages += 1;
+                self.last_place = self.last_place.max(place.get());
+            }
+            Record::Retained(_) => self.retained += 1,
+            _ => {}
+        }
+    }
+}
+
+/// One pass over the tables.
+pub struct Reader<'r> {
+    database: &'r Database,
+    broker: &'r mut Broker,
+    scribe: &'r mut Scribe,
+    config: &'r Config,
+    counts: Counts,
+    sessions: HashMap<i64, SessionId>,
+    now: Now,
+    /// The wall clock as far as it can be believed.
+    today: u64,
+}
+
+/// The message of a row, all of it borrowed.
+struct Body<'b> {
+    topic: &'b str,
+    properties: &'b [u8],
+    payload: &'b [u8],
+    flags: i64,
+    expires: Option<i64>,
+}
+
+impl<'r> Reader<'r> {
+    /// A pass that gives what it reads to `broker`, and tells `scribe` what the rows are called.
+    pub fn new(
+        database: &'r Database,
+        broker: &'r mut Broker,
+        scribe: &'r mut Scribe,
+        config: &'r Config,
+        now: Now,
+    ) -> Self {
+        Self {
+            database,
+            broker,
+            scribe,
+            config,
+            counts: Counts::default(),
+            sessions: HashMap::new(),
+            now,
+            today: now.unix.0,
+        }
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// What SQLite says: what was read until then is in the broker.
+    pub fn read(mut self) -> Result<Counts, StoreError> {
+        self.today = self.believed_date()?;
+        self.read_sessions()?;
+        self.read_subscriptions()?;
+        self.read_wills()?;
+        self.read_held()?;
+        self.read_queue()?;
+        self.read_retained()?;
+        Ok(self.counts)
+    }
+
+    /// The date, or where the clock is behind what was written once, that: a board without a clock
+    /// starts in 1970, and what waits must not wait for decades, nor what is due be gone.
+    fn believed_date(&self) -> Result<u64, StoreError> {
+        let seen: Option<i64> = self
+            .database
+            .connection
+            .query_row("SELECT value FROM meta WHERE name='seen'", [], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        let seen = u64::try_from(seen.unwrap_or_default()).unwrap_or_default();
+        let believed = self.now.unix.0.max(seen).max(limits::CLOCK_MIN_S);
+        Ok(believed)
+    }
+
+    /// The instant of a date.
+    fn instant(&self, date: Option<i64>) -> Mono {
+        let Some(date) = date else {
+            return Mono::NEVER;
+        };
+        let date = u64::try_from(date).unwrap_or_default();
+        self.now.mono.plus_s(date.saturating_sub(self.today))
+    }
+
+    fn each(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(&mut Self, &Row<'_>) -> rusqlite::Result<bool>,
+    ) -> Result<(), StoreError> {
+        let database = self.database;
+        let mut statement = database.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !take(self, row).unwrap_or(false) {
+                self.counts.odd += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, record: Record) -> bool {
+        self.broker.restore(record, self.now)
+    }
+
+    fn read_sessions(&mut self) -> Result<(), StoreError> {
+        let sql = "SELECT id, client, user, port, interval, connected, ends, will_at FROM sessions \
+                   ORDER BY id";
+        self.each(sql, |reader, row| {
+            let id = SessionId::from_index(reader.sessions.len());
+            let port: Option<u16> = row.get(3)?;
+            let listeners = &reader.config.listeners;
+            let listener = listeners.iter().position(|one| Some(one.port) == port);
+            let identity = Rc::new(Identity {
+                client_identifier: row.get::<_, String>(1)?.into(),
+                username: row.get::<_, Option<String>>(2)?.map(Into::into),
+                listener: listener.unwrap_or_default(),
+            });
+            let record = SessionRecord {
+                session: id,
+                identity,
+                listener_port: port.unwrap_or_default(),
+                expiry_interval_s: row.get(4)?,
+                is_connected: row.get(5)?,
+                ends_at: reader.instant(row.get(6)?),
+                will_at: reader.instant(row.get(7)?),
+            };
+            let number: i64 = row.get(0)?;
+            if !reader.give(Record::Session(Box::new(record))) {
+                return Ok(false);
+            }
+            reader.sessions.insert(number, id);
+            reader.scribe.known_session(id, number);
+            reader.counts.sessions += 1;
+            Ok(true)
+        })
+    }
+
+    fn read_subscriptions(&mut self) -> Result<(), StoreError> {
+        let sql = "SELECT session, filter, options, identifier FROM subscriptions";
+        self.each(sql, |reader, row| {
+            let Some(session) = reader.sessions.get(&row.get(0)?).copied() else {
+                return Ok(false);
+            };
+            let filter: String = row.get(1)?;
+            let identifier: Option<u32> = row.get(3)?;
+            let is_taken = reader.give(Record::Subscribed(Box::new(SubscriptionRecord {
+                session,
+                filter: filter.as_str().into(),
+                group: None,
+                options: row.get(2)?,
+                identifier: identifier.and_then(NonZeroU32::new),
+            })));
+            if let Some(group) = reader.broker.group(&filter) {
+                reader.scribe.known_group(group, &filter);
+            }
+            reader.counts.subscriptions += u64::from(is_taken);
+            Ok(is_taken)
+        })
+    }
+
+    fn read_wills(&mut self) -> Result<(), StoreError> {
+        let sql = "SELECT session, topic, flags, delay, expiry, properties, payload FROM wills";
+        self.each(sql, |reader, row| {
+            let Some(session) = reader.sessions.get(&row.get(0)?).copied() else {
+                return Ok(false);
+            };
+            let flags: i64 = row.get(2)?;
+            let will = WillMessage {
+                topic: row.get::<_, String>(1)?.into(),
+                properties: bytes(row, 5)?.into(),
+                payload: bytes(row, 6)?.into(),
+                qos: qos(flags),
+                retain: flags & 4 != 0,
+                delay_interval_s: row.get(3)?,
+                message_expiry_interval_s: row.get(4)?,
+            };
+            Ok(reader.give(Record::Will(session, Some(Box::new(will)))))
+        })
+    }
+
+    fn read_held(&mut self) -> Result<(), StoreError> {
+        self.each("SELECT session, packet FROM held", |reader, row| {
+            let session = reader.sessions.get(&row.get(0)?).copied();
+            let (Some(session), Some(packet)) = (session, NonZeroU16::new(row.get(1)?)) else {
+                return Ok(false);
+            };
+            Ok(reader.give(Record::Held(session, packet)))
+        })
+    }
+
+    fn read_queue(&mut self) -> Result<(), StoreError> {
+        let mut holders = HashSet::new();
+        let sql = "SELECT body FROM queue WHERE body IS NOT NULL";
+        self.each(sql, |_, row| {
+            holders.insert(row.get::<_, i64>(0)?);
+            Ok(true)
+        })?;
+        let mut bodies: HashMap<i64, Rc<Message>> = HashMap::new();
+        let sql = "SELECT place, session, packet, flags, body, identifiers, share, expires, topic, \
+                   properties, payload FROM queue ORDER BY place";
+        self.each(sql, |reader, row| {
+            let place: i64 = row.get(0)?;
+            let Some(at) = u64::try_from(place).ok().and_then(NonZeroU64::new) else {
+                return Ok(false);
+            };
+            reader.counts.last_place = reader.counts.last_place.max(at.get());
+            let packet = row.get::<_, Option<u16>>(2)?.and_then(NonZeroU16::new);
+            let number: i64 = row.get(1)?;
+            let session = reader.sessions.get(&number).copied();
+            let message = match row.get::<_, Option<i64>>(4)? {
+                Some(holder) => {
+                    reader.scribe.known_share(place, holder);
+                    bodies.get(&holder).cloned()
+                }
+                None => reader.message_of(row)?,
+            };
+            if let Some(message) = message.as_ref().filter(|_| holders.contains(&place)) {
+                bodies.insert(place, Rc::clone(message));
+            }
+            let (session, message) = match (session, message, packet) {
+                (None, Some(_), _) if number == 0 => {
+                    reader.scribe.known_burial(place);
+                    return Ok(true);
+                }
+                (Some(session), Some(message), _) => (session, message),
+                (Some(session), None, Some(packet_identifier)) => {
+                    return Ok(reader.give(Record::Received {
+                        session,
+                        place: at,
+                        released: at,
+                        packet_identifier,
+                    }));
+                }
+                _ => return Ok(false),
+            };
+            let flags: i64 = row.get(3)?;
+            let share: Option<String> = row.get(6)?;
+            let delivery = Delivery {
+                message,
+                identifiers: identifiers(row.get_ref(5)?),
+                group: share.and_then(|share| reader.broker.group(&share)),
+                qos: qos(flags),
+                retain: flags & 4 != 0,
+                place: Some(at),
+            };
+            reader.counts.messages += 1;
+            Ok(reader.give(Record::Queued(session, at, delivery, packet)))
+        })
+    }
+
+    /// The message in a row of `queue`, if there is one.
+    fn message_of(&self, row: &Row<'_>) -> rusqlite::Result<Option<Rc<Message>>> {
+        let ValueRef::Text(topic) = row.get_ref(8)? else {
+            return Ok(None);
+        };
+        let flags: i64 = row.get(3)?;
+        let body = Body {
+            topic: std::str::from_utf8(topic).unwrap_or_default(),
+            properties: bytes(row, 9)?,
+            payload: bytes(row, 10)?,
+            flags: flags >> 3,
+            expires: row.get(7)?,
+        };
+        Ok(Some(self.message(&body, None)))
+    }
+
+    fn message(&self, body: &Body<'_>, publisher: Option<&Rc<Identity>>) -> Rc<Message> {
+        let mut publication = Publication {
+            topic: body.topic,
+            properties: body.properties,
+            payload: body.payload,
+            qos: qos(body.flags),
+            retain: body.flags & 4 != 0,
+            expires_at: self.instant(body.expires),
+            publisher,
+            came: None,
+            wire: None,
+            message: None,
+        };
+        publication.message()
+    }
+
+    fn read_retained(&mut self) -> Result<(), StoreError> {
+        // Publishers are few, and each is one.
+        let mut publishers: HashMap<(String, Option<String>), Rc<Identity>> = HashMap::new();
+        let sql = "SELECT topic, flags, expires, client, user, properties, payload FROM retained";
+        self.each(sql, |reader, row| {
+            let client: Option<String> = row.get(3)?;
+            let user: Option<String> = row.get(4)?;
+            let publisher = client.map(|client| {
+                let known = publishers.entry((client, user));
+                let new = |(client, user): &(String, Option<String>)| Identity {
+                    client_identifier: client.as_str().into(),
+                    username: user.as_deref().map(Into::into),
+                    listener: 0,
+                };
+                Rc::clone(known.or_insert_with_key(|key| Rc::new(new(key))))
+            });
+            let ValueRef::Text(topic) = row.get_ref(0)? else {
+                return Ok(false);
+            };
+            let body = Body {
+                topic: std::str::from_utf8(topic).unwrap_or_default(),
+                properties: bytes(row, 5)?,
+                payload: bytes(row, 6)?,
+                flags: row.get(1)?,
+                expires: row.get(2)?,
+            };
+            let message = reader.message(&body, publisher.as_ref());
+            reader.counts.retained += 1;
+            Ok(reader.give(Record::Retained(message)))
+        })
+    }
+}
+
+/// The first two bits of the flags of a row.
+fn qos(flags: i64) -> QoS {
+    match flags & 3 {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+/// A column of bytes, none if it is empty.
+fn bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
+        _ => &[],
+    })
+}
+
+fn identifiers(value: ValueRef<'_>) -> SubscriptionIdentifiers {
+    match value {
+        ValueRef::Integer(one) => u32::try_from(one).ok().into(),
+        ValueRef::Blob(many) => {
+            let each = many.chunks_exact(4);
+            let each = each.filter_map(|four| Some(u32::from_le_bytes(four.try_into().ok()?)));
+            SubscriptionIdentifiers::Many(each.collect())
+        }
+        _ => SubscriptionIdentifiers::None,
+    }
+}
+
+/// Where the clock stands, for the store to know it again.
+pub fn seen(now: Unix) -> i64 {
+    i64::try_from(now.0).unwrap_or_default()
+}

@@ -1,0 +1,380 @@
+//! Records into rows: which operations a fact comes to. It knows what the rows are called: sessions
+//! have numbers of their own here, for the core uses a key again, and a message for several sessions
+//! is written once.
+
+use super::batch::{Batch, Value};
+use super::schema::Op;
+use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
+use crate::broker::key::{GroupId, SessionId};
+use crate::broker::record::{Place, Record, SessionRecord};
+use crate::broker::session::WillMessage;
+use crate::limits;
+use crate::message::{Message, PacketIdentifier, Publication, QoS};
+use crate::time::{Mono, Now};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// The row that holds a message for others, too.
+#[derive(Debug, Default)]
+struct Holder {
+    /// Rows that point to it.
+    shared_by: u32,
+    /// Whether its own delivery is over.
+    is_over: bool,
+}
+
+/// What turns records into rows.
+#[derive(Debug, Default)]
+pub struct Scribe {
+    /// By session key; 0: there is no row.
+    numbers: Vec<i64>,
+    last_number: i64,
+    groups: HashMap<GroupId, Box<str>>,
+    /// Rows that hold a message for others, by place.
+    holders: HashMap<i64, Holder>,
+    /// Where the message of a row is, by its place, if not in itself.
+    shared: HashMap<i64, i64>,
+    /// Retained messages that nobody was promised, the last of each topic.
+    unhurried: BTreeMap<Box<str>, Option<Rc<Message>>>,
+    unhurried_since: Option<Mono>,
+}
+
+/// An SQLite integer of a place; both only count up.
+fn row(place: Place) -> i64 {
+    i64::try_from(place.get()).unwrap_or(i64::MAX)
+}
+
+/// Seconds since 1970 at `at`, rounded up.
+fn date(at: Mono, now: Now) -> Option<i64> {
+    let left_s = at.ms_since(now.mono).div_ceil(1000);
+    let date = i64::try_from(now.unix.0.saturating_add(left_s)).unwrap_or(i64::MAX);
+    (at != Mono::NEVER).then_some(date)
+}
+
+/// QoS and RETAIN of a publication in one number.
+fn flags(publication: &Publication<'_>) -> i64 {
+    i64::from(publication.qos.bits()) | i64::from(publication.retain) << 2
+}
+
+impl Scribe {
+    /// A session was read from the row `number`: its key is the next one.
+    pub fn known_session(&mut self, id: SessionId, number: i64) {
+        *self.slot(id) = number;
+        self.last_number = self.last_number.max(number);
+    }
+
+    /// A group was joined by somebody who was read.
+    pub fn known_group(&mut self, group: GroupId, filter: &str) {
+        self.groups.insert(group, filter.into());
+    }
+
+    /// A row was read whose message is that of the row at `holder`.
+    pub fn known_share(&mut self, place: i64, holder: i64) {
+        self.shared.insert(place, holder);
+        self.holders.entry(holder).or_default().shared_by += 1;
+    }
+
+    /// A row was read that only holds a message for others.
+    pub fn known_burial(&mut self, holder: i64) {
+        self.holders.entry(holder).or_default().is_over = true;
+    }
+
+    fn slot(&mut self, id: SessionId) -> &mut i64 {
+        let index = id.index();
+        if index >= self.numbers.len() {
+            self.numbers.resize(index + 1, 0);
+        }
+        // It was just made long enough.
+        self.numbers.get_mut(index).unwrap_or(&mut self.last_number)
+    }
+
+    /// The number of a session's row, if it has one.
+    fn number(&self, id: SessionId) -> Option<i64> {
+        let number = self.numbers.get(id.index()).copied()?;
+        (number != 0).then_some(number)
+    }
+
+    /// Writes what the core has told.
+    pub fn write(&mut self, records: impl Iterator<Item = Record>, batch: &mut Batch, now: Now) {
+        // Alive until the end, so that a message is known by where it lies.
+        let records: Vec<Record> = records.collect();
+        let mut bodies: HashMap<*const Message, i64> = HashMap::new();
+        for record in &records {
+            self.write_one(record, &mut bodies, batch, now);
+        }
+    }
+
+    fn write_one(
+        &mut self,
+        record: &Record,
+        bodies: &mut HashMap<*const Message, i64>,
+        batch: &mut Batch,
+        now: Now,
+    ) {
+        match record {
+            Record::Session(record) => self.session(record, batch, now),
+            Record::Ended(id) => self.ended(*id, batch),
+            Record::Will(id, will) => self.will(*id, will.as_deref(), batch),
+            Record::Subscribed(record) => {
+                if let Some(group) = record.group {
+                    self.known_group(group, &record.filter);
+                }
+                if let Some(number) = self.number(record.session) {
+                    let values = [
+                        Value::Int(number),
+                        Value::Text(&record.filter),
+                        Value::Int(i64::from(record.options)),
+                        record.identifier.map(|id| i64::from(id.get())).into(),
+                    ];
+                    batch.push(Op::SubscriptionPut, &values);
+                }
+            }
+            Record::Unsubscribed(id, filter) => {
+                if let Some(number) = self.number(*id) {
+                    let values = [Value::Int(number), Value::Text(filter)];
+                    batch.push(Op::SubscriptionDrop, &values);
+                }
+            }
+            Record::Queued(id, place, delivery, packet) => {
+                if let Some(number) = self.number(*id) {
+                    self.queued((number, row(*place)), delivery, *packet, bodies, batch, now);
+                }
+            }
+            Record::Launched(place, packet) => {
+                let packet = i64::from(packet.get());
+                batch.push(
+                    Op::QueueSend,
+                    &[Value::Int(row(*place)), Value::Int(packet)],
+                );
+            }
+            Record::Received {
+                session,
+                place,
+                released,
+                packet_identifier,
+            } => {
+                self.landed(row(*place), batch);
+                if let Some(number) = self.number(*session) {
+                    let mut values = [Value::Null; 11];
+                    values[0] = Value::Int(row(*released));
+                    values[1] = Value::Int(number);
+                    values[2] = Value::Int(i64::from(packet_identifier.get()));
+                    batch.push(Op::QueuePut, &values);
+                }
+            }
+            Record::Landed(place) => self.landed(row(*place), batch),
+            Record::Held(id, packet) => self.held(Op::HeldPut, *id, *packet, batch),
+            Record::Released(id, packet) => self.held(Op::HeldDrop, *id, *packet, batch),
+            Record::Retained(message) => {
+                let publication = message.publication();
+                match publication.qos {
+                    QoS::AtMostOnce => {
+                        self.later(publication.topic, Some(Rc::clone(message)), now);
+                    }
+                    QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                        self.unhurried.remove(publication.topic);
+                        retained(message, batch, now);
+                    }
+                }
+            }
+            // Nobody knows how it was cleared; where the topic's last message is not written yet,
+            // neither must its end be.
+            Record::Cleared(topic) => {
+                self.unhurried.remove(topic);
+                batch.push(Op::RetainedDrop, &[Value::Text(topic)]);
+            }
+        }
+    }
+
+    fn session(&mut self, record: &SessionRecord, batch: &mut Batch, now: Now) {
+        let number = match self.number(record.session) {
+            Some(number) => number,
+            None => {
+                self.last_number += 1;
+                *self.slot(record.session) = self.last_number;
+                self.last_number
+            }
+        };
+        let identity = &record.identity;
+        batch.push(
+            Op::SessionPut,
+            &[
+                Value::Int(number),
+                Value::Text(&identity.client_identifier),
+                identity.username.as_deref().into(),
+                Value::Int(i64::from(record.listener_port)),
+                Value::Int(i64::from(record.expiry_interval_s)),
+                Value::Int(i64::from(record.is_connected)),
+                date(record.ends_at, now).into(),
+                date(record.will_at, now).into(),
+            ],
+        );
+    }
+
+    fn ended(&mut self, id: SessionId, batch: &mut Batch) {
+        let Some(number) = self.number(id) else {
+            return;
+        };
+        *self.slot(id) = 0;
+        for op in [
+            Op::SessionDrop,
+            Op::WillDrop,
+            Op::SubscriptionsDrop,
+            Op::HeldDropAll,
+        ] {
+            batch.push(op, &[Value::Int(number)]);
+        }
+    }
+
+    fn will(&mut self, id: SessionId, will: Option<&WillMessage>, batch: &mut Batch) {
+        let Some(number) = self.number(id) else {
+            return;
+        };
+        let Some(will) = will else {
+            batch.push(Op::WillDrop, &[Value::Int(number)]);
+            return;
+        };
+        let flags = i64::from(will.qos.bits()) | i64::from(will.retain) << 2;
+        batch.push(
+            Op::WillPut,
+            &[
+                Value::Int(number),
+                Value::Text(&will.topic),
+                Value::Int(flags),
+                Value::Int(i64::from(will.delay_interval_s)),
+                will.message_expiry_interval_s.map(i64::from).into(),
+                present(&will.properties),
+                Value::Bytes(&will.payload),
+            ],
+        );
+    }
+
+    fn held(&self, op: Op, id: SessionId, packet: PacketIdentifier, batch: &mut Batch) {
+        if let Some(number) = self.number(id) {
+            let packet = Value::Int(i64::from(packet.get()));
+            batch.push(op, &[Value::Int(number), packet]);
+        }
+    }
+
+    fn queued(
+        &mut self,
+        (number, place): (i64, i64),
+        delivery: &Delivery,
+        packet: Option<PacketIdentifier>,
+        bodies: &mut HashMap<*const Message, i64>,
+        batch: &mut Batch,
+        now: Now,
+    ) {
+        let holder = *bodies.entry(Rc::as_ptr(&delivery.message)).or_insert(place);
+        let publication = delivery.message.publication();
+        let delivered = i64::from(delivery.qos.bits()) | i64::from(delivery.retain) << 2;
+        let share = delivery.group.and_then(|group| self.groups.get(&group));
+        let identifiers = match &delivery.identifiers {
+            SubscriptionIdentifiers::None => None,
+            SubscriptionIdentifiers::One(identifier) => Some(i64::from(*identifier)),
+            SubscriptionIdentifiers::Many(_) => None,
+        };
+        let many: Vec<u8> = match &delivery.identifiers {
+            SubscriptionIdentifiers::Many(all) => {
+                all.iter().flat_map(|id| id.to_le_bytes()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let is_own = holder == place;
+        let own = |value| if is_own { value } else { Value::Null };
+        batch.push(
+            Op::QueuePut,
+            &[
+                Value::Int(place),
+                Value::Int(number),
+                packet.map(|packet| i64::from(packet.get())).into(),
+                Value::Int(delivered | flags(&publication) << 3),
+                (!is_own).then_some(holder).into(),
+                match many.is_empty() {
+                    true => identifiers.into(),
+                    false => Value::Bytes(&many),
+                },
+                share.map(|share| &**share).into(),
+                own(date(publication.expires_at, now).into()),
+                own(Value::Text(publication.topic)),
+                own(present(publication.properties)),
+                own(Value::Bytes(publication.payload)),
+            ],
+        );
+        if !is_own {
+            self.known_share(place, holder);
+        }
+    }
+
+    /// A delivery is over: its row goes, unless others share its message.
+    fn landed(&mut self, place: i64, batch: &mut Batch) {
+        match self.holders.get_mut(&place) {
+            Some(holder) => {
+                holder.is_over = true;
+                batch.push(Op::QueueBury, &[Value::Int(place)]);
+            }
+            None => batch.push(Op::QueueDrop, &[Value::Int(place)]),
+        }
+        let Some(at) = self.shared.remove(&place) else {
+            return;
+        };
+        let Some(holder) = self.holders.get_mut(&at) else {
+            return;
+        };
+        holder.shared_by = holder.shared_by.saturating_sub(1);
+        if holder.shared_by == 0 {
+            let is_over = holder.is_over;
+            self.holders.remove(&at);
+            if is_over {
+                batch.push(Op::QueueDrop, &[Value::Int(at)]);
+            }
+        }
+    }
+
+    fn later(&mut self, topic: &str, message: Option<Rc<Message>>, now: Now) {
+        self.unhurried_since.get_or_insert(now.mono);
+        self.unhurried.insert(topic.into(), message);
+    }
+
+    /// When the retained messages that nobody was promised are to be written.
+    pub fn unhurried_at(&self) -> Option<Mono> {
+        let since = self.unhurried_since?;
+        Some(since.plus_s(limits::STORE_UNHURRIED_S))
+    }
+
+    /// Writes them.
+    pub fn write_unhurried(&mut self, batch: &mut Batch, now: Now) {
+        self.unhurried_since = None;
+        for (topic, message) in std::mem::take(&mut self.unhurried) {
+            match message {
+                Some(message) => retained(&message, batch, now),
+                None => batch.push(Op::RetainedDrop, &[Value::Text(&topic)]),
+            }
+        }
+    }
+}
+
+/// Bytes that are often none at all, which is shorter.
+fn present(bytes: &[u8]) -> Value<'_> {
+    match bytes.is_empty() {
+        true => Value::Null,
+        false => Value::Bytes(bytes),
+    }
+}
+
+fn retained(message: &Rc<Message>, batch: &mut Batch, now: Now) {
+    let publication = message.publication();
+    let publisher = publication.publisher;
+    batch.push(
+        Op::RetainedPut,
+        &[
+            Value::Text(publication.topic),
+            Value::Int(flags(&publication)),
+            date(publication.expires_at, now).into(),
+            publisher.map(|by| &*by.client_identifier).into(),
+            publisher.and_then(|by| by.username.as_deref()).into(),
+            present(publication.properties),
+            Value::Bytes(publication.payload),
+        ],
+    );
+}

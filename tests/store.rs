@@ -1,0 +1,363 @@
+//! The store of a real broker: what it survives, and the way from mosquitto and back.
+
+mod process;
+mod table;
+
+use process::{Folder, MIDGE, Midge, free_port, read_packet, start};
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use table::*;
+
+const MOSQUITTO: &str = "/usr/sbin/mosquitto";
+
+const CONFIGURATION: &str = "listener PORT 127.0.0.1\nuser root\nallow_anonymous true\n\
+    persistence true\npersistence_location FOLDER/\n";
+
+fn opens(port: u16, packet: Say) -> (TcpStream, bool) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream.write_all(&packet.bytes(V311)).unwrap();
+    let answer = read_packet(&mut stream);
+    assert_eq!((answer[0], answer[3]), (0x20, 0), "{answer:x?}");
+    (stream, answer[2] == 1)
+}
+
+fn asks(stream: &mut TcpStream, packet: Say, answer: Say) {
+    stream.write_all(&packet.bytes(V311)).unwrap();
+    assert_eq!(read_packet(stream), answer.bytes(V311));
+}
+
+/// A session that waits for one message, and a retained message.
+fn leaves_something(port: u16) {
+    let (mut bob, _) = opens(port, connect("bob").durable());
+    asks(&mut bob, subscribe(1, "tea/+", 1), suback(1, &[1]));
+    bob.write_all(&disconnect().bytes(V311)).unwrap();
+    let (mut ann, _) = opens(port, connect("ann"));
+    asks(&mut ann, publish("tea/green", "hot").qos1(7), puback(7));
+    asks(
+        &mut ann,
+        publish("tea/pot", "full").retain().qos1(8),
+        puback(8),
+    );
+}
+
+/// What [`leaves_something`] has left is there.
+#[track_caller]
+fn finds_it(port: u16) {
+    let (mut bob, is_present) = opens(port, connect("bob").durable());
+    assert!(is_present, "the session is gone");
+    let mut heard = [read_packet(&mut bob), read_packet(&mut bob)];
+    for packet in &mut heard {
+        let id_at = packet.len() - if packet.ends_with(b"hot") { 5 } else { 6 };
+        let id = u16::from_be_bytes([packet[id_at], packet[id_at + 1]]);
+        bob.write_all(&puback(id).bytes(V311)).unwrap();
+        packet[id_at] = 0;
+        packet[id_at + 1] = 1;
+        packet[0] &= 0xf7; // DUP, perhaps
+    }
+    assert_eq!(heard[0], publish("tea/green", "hot").qos1(1).bytes(V311));
+    assert_eq!(heard[1], publish("tea/pot", "full").qos1(1).bytes(V311));
+    let (mut cat, _) = opens(port, connect("cat"));
+    asks(&mut cat, subscribe(1, "tea/pot", 0), suback(1, &[0]));
+    assert_eq!(
+        read_packet(&mut cat),
+        publish("tea/pot", "full").retain().bytes(V311)
+    );
+}
+
+/// Nothing is there, and the broker serves and keeps.
+fn begins_anew(midge: &Midge) {
+    let (_, is_present) = opens(midge.port, connect("bob").durable());
+    assert!(!is_present);
+    leaves_something(midge.port);
+}
+
+fn kill(mut midge: Midge) {
+    midge.child.kill().unwrap();
+    midge.child.wait().unwrap();
+}
+
+fn names(folder: &Folder) -> Vec<String> {
+    let entries = fs::read_dir(&folder.path).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_and_after_an_end() {
+    let folder = Folder::new("store-plain");
+    let midge = start(&folder, CONFIGURATION);
+    leaves_something(midge.port);
+    kill(midge);
+    let mut midge = start(&folder, CONFIGURATION);
+    midge.signals("-TERM");
+    assert!(midge.ends().success());
+    let midge = start(&folder, CONFIGURATION);
+    finds_it(midge.port);
+}
+
+#[test]
+fn looser_modes_keep_everything_over_an_end() {
+    for mode in ["interval 60000", "none"] {
+        let folder = Folder::new(&format!("store-{}", &mode[..4]));
+        let text = format!("{CONFIGURATION}midge_persistence_sync {mode}\n");
+        let mut midge = start(&folder, &text);
+        leaves_something(midge.port);
+        midge.signals("-TERM");
+        assert!(midge.ends().success());
+        let midge = start(&folder, &text);
+        finds_it(midge.port);
+    }
+}
+
+/// Every kind of damage is put aside, said, and does not keep the broker from serving and keeping.
+#[test]
+fn damage_is_put_aside() {
+    type Damage = fn(&Folder);
+    let store = |folder: &Folder| folder.file("midge.sqlite3");
+    let damages: [(&str, Damage); 4] = [
+        ("foreign", |folder| {
+            fs::write(
+                folder.file("midge.sqlite3"),
+                "this is no database\n".repeat(100),
+            )
+            .unwrap();
+        }),
+        ("truncated", |folder| {
+            let file = fs::File::options()
+                .write(true)
+                .open(folder.file("midge.sqlite3"));
+            file.unwrap().set_len(5000).unwrap();
+        }),
+        ("garbage", |folder| {
+            let file = fs::File::options()
+                .write(true)
+                .open(folder.file("midge.sqlite3"));
+            let file = file.unwrap();
+            for page in 1..8 {
+                file.write_all_at(&[0xa5; 700], page * 1024 + 100).unwrap();
+            }
+        }),
+        ("other", |folder| {
+            fs::remove_file(folder.file("midge.sqlite3")).unwrap();
+            let _ = fs::remove_file(folder.file("midge.sqlite3-wal"));
+            // Somebody else's database: SQLite's header, and a table of one's own.
+            let mut header = b"SQLite format 3\0".to_vec();
+            header.resize(4096, 0x11);
+            fs::write(folder.file("midge.sqlite3"), header).unwrap();
+        }),
+    ];
+    for (name, damage) in damages {
+        let folder = Folder::new(&format!("store-{name}"));
+        let mut midge = start(&folder, CONFIGURATION);
+        leaves_something(midge.port);
+        midge.signals("-TERM");
+        assert!(midge.ends().success());
+        damage(&folder);
+        let damaged = fs::read(store(&folder)).unwrap();
+        let midge = start(&folder, CONFIGURATION);
+        assert!(
+            midge.log().contains("The file is kept as"),
+            "{name}: {}",
+            midge.log()
+        );
+        begins_anew(&midge);
+        kill(midge);
+        let aside = names(&folder)
+            .into_iter()
+            .find(|name| name.contains("damaged") && !name.ends_with("-wal"));
+        let aside = aside.unwrap_or_else(|| panic!("{name}: nothing is put aside"));
+        assert_eq!(fs::read(folder.file(&aside)).unwrap(), damaged, "{name}");
+        finds_it(start(&folder, CONFIGURATION).port);
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_new_store() {
+    let folder = Folder::new("store-empty");
+    folder.writes("midge.sqlite3", "");
+    let midge = start(&folder, CONFIGURATION);
+    leaves_something(midge.port);
+    kill(midge);
+    finds_it(start(&folder, CONFIGURATION).port);
+}
+
+#[test]
+fn a_second_broker_ends_and_touches_nothing() {
+    let folder = Folder::new("store-twice");
+    let midge = start(&folder, CONFIGURATION);
+    leaves_something(midge.port);
+    let read = || {
+        let name = |name: &String| fs::read(folder.file(name)).unwrap();
+        names(&folder)
+            .iter()
+            .filter(|name| name.starts_with("midge.sqlite3"))
+            .map(name)
+            .collect::<Vec<_>>()
+    };
+    let before = read();
+    let text = CONFIGURATION.replace("PORT", &free_port().to_string());
+    let text = text.replace("FOLDER", folder.path.to_str().unwrap());
+    let path = folder.writes("second.conf", &text);
+    let second = Command::new(MIDGE).arg("-c").arg(path).output().unwrap();
+    let words = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(14), "{words}");
+    assert!(words.contains("is in use by another midge"), "{words}");
+    assert_eq!(read(), before);
+    kill(midge);
+    finds_it(start(&folder, CONFIGURATION).port);
+}
+
+/// Where nothing can be kept, nothing that would have to be is acknowledged; when it can, it is.
+#[test]
+fn a_missing_directory_refuses_acknowledgements_until_it_is_there() {
+    let folder = Folder::new("store-missing");
+    let text = CONFIGURATION.replace("FOLDER", "FOLDER/later");
+    let midge = start(&folder, &text);
+    assert!(
+        midge.log().contains("state cannot be kept in"),
+        "{}",
+        midge.log()
+    );
+    let mut bob = midge.opens();
+    bob.write_all(&connect("bob").lasting(100).bytes(V5))
+        .unwrap();
+    read_packet(&mut bob);
+    bob.write_all(&subscribe(1, "tea/+", 1).bytes(V5)).unwrap();
+    let refusal = read_packet(&mut bob);
+    assert_eq!(
+        (refusal[0], refusal.last()),
+        (0x90, Some(&0x97)),
+        "{refusal:x?}"
+    );
+    let mut ann = midge.client(V5, "ann");
+    ann.write_all(&publish("tea/pot", "full").retain().qos1(7).bytes(V5))
+        .unwrap();
+    let refusal = read_packet(&mut ann);
+    assert_eq!((refusal[0], refusal[4]), (0x40, 0x97), "{refusal:x?}");
+    let (mut old, _) = opens(midge.port, connect("old"));
+    old.write_all(&publish("tea/pot", "full").retain().qos1(7).bytes(V311))
+        .unwrap();
+    // What nobody has to keep goes on.
+    asks(&mut old, pingreq(), pingresp());
+    fs::create_dir(folder.file("later")).unwrap();
+    midge.waits_for_log("State is kept in");
+    leaves_something(midge.port);
+    kill(midge);
+    finds_it(start(&folder, &text).port);
+}
+
+struct Mosquitto(Child, u16);
+
+impl Mosquitto {
+    fn start(folder: &Folder) -> Self {
+        let port = free_port();
+        let text = format!(
+            "listener {port} 127.0.0.1\nuser root\nallow_anonymous true\npersistence true\n\
+             persistence_location {}/\n",
+            folder.path.display()
+        );
+        let path = folder.writes("mosquitto.conf", &text);
+        let child = Command::new(MOSQUITTO)
+            .arg("-c")
+            .arg(path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mosquitto is installed");
+        let end = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "mosquitto does not listen");
+            sleep(Duration::from_millis(20));
+        }
+        Self(child, port)
+    }
+
+    fn ends(mut self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn from_mosquitto_and_back() {
+    let folder = Folder::new("store-migration");
+    let mosquitto = Mosquitto::start(&folder);
+    leaves_something(mosquitto.1);
+    mosquitto.ends();
+    let theirs = fs::read(folder.file("mosquitto.db")).unwrap();
+    let mut midge = start(&folder, CONFIGURATION);
+    assert!(
+        midge.log().contains("Imported 1 sessions"),
+        "{}",
+        midge.log()
+    );
+    midge.signals("-TERM");
+    assert!(midge.ends().success());
+    assert_eq!(
+        fs::read(folder.file("mosquitto.db")).unwrap(),
+        theirs,
+        "it stays as it is"
+    );
+
+    // The way back, of what midge has in its own store.
+    fs::remove_file(folder.file("mosquitto.db")).unwrap();
+    let export = || {
+        let mut command = Command::new(MIDGE);
+        command.arg("-c").arg(folder.file("midge.conf"));
+        command
+            .arg("export")
+            .arg(folder.file("mosquitto.db"))
+            .output()
+            .unwrap()
+    };
+    let done = export();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(export().status.code(), Some(14), "it is there already");
+    let mosquitto = Mosquitto::start(&folder);
+    finds_it(mosquitto.1);
+    mosquitto.ends();
+
+    // And midge still has it.
+    finds_it(start(&folder, CONFIGURATION).port);
+}
+
+#[test]
+fn a_database_of_mosquitto_that_is_cut_gives_what_is_whole() {
+    let folder = Folder::new("store-cut");
+    let mosquitto = Mosquitto::start(&folder);
+    leaves_something(mosquitto.1);
+    mosquitto.ends();
+    let theirs = fs::read(folder.file("mosquitto.db")).unwrap();
+    fs::write(folder.file("mosquitto.db"), &theirs[..theirs.len() - 3]).unwrap();
+    let midge = start(&folder, CONFIGURATION);
+    assert!(
+        midge.log().contains("is damaged from byte"),
+        "{}",
+        midge.log()
+    );
+    let (_, is_present) = opens(midge.port, connect("bob").durable());
+    assert!(is_present, "what stands before the damage is there");
+}
