@@ -66,6 +66,7 @@ impl SpareBuffers {
     }
 
     /// Keeps the buffer of an empty queue, unless it is a large one or there are enough.
+    #[inline]
     pub fn give_back(&mut self, queue: &mut WriteQueue) {
         let buffer = queue.take_buffer();
         let bytes = buffer.capacity();

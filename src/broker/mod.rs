@@ -297,7 +297,9 @@ impl Broker {
             .map(|client| &mut client.output)
     }
 
-    /// The same, and who takes its buffer once nothing waits any more.
+    /// The same, if it may leave now (it must not while what it promises is not on the disk), and who
+    /// takes its buffer once nothing waits any more.
+    #[inline]
     pub fn output_and_spare(
         &mut self,
         conn: ConnId,
@@ -305,7 +307,7 @@ impl Broker {
         let State {
             clients, effects, ..
         } = &mut self.state;
-        let client = clients.get_mut(conn)?;
+        let client = clients.get_mut(conn).filter(|client| !client.is_held)?;
         Some((&mut client.output, &mut effects.spare))
     }
 

@@ -6,7 +6,7 @@ use super::Broker;
 use super::disconnect;
 use super::distribute::distribute_within;
 use super::inflight::{Awaits, Delivery};
-use super::key::{ConnId, GroupId, SessionId};
+use super::key::{GroupId, SessionId};
 use super::record::{Place, Record, SessionRecord, SubscriptionRecord};
 use super::session::{NEVER_EXPIRES, Session};
 use super::state::State;
@@ -65,12 +65,6 @@ impl Broker {
             | Record::Released(..)
             | Record::Cleared(_) => false,
         }
-    }
-
-    /// Whether nothing may be written to a connection now, for what it would be told is not safe yet.
-    pub fn is_held(&self, conn: ConnId) -> bool {
-        let client = self.state.clients.get(conn);
-        client.is_some_and(|client| client.is_held)
     }
 
     /// All that the journal has told is safe: who has waited for it is written to again.

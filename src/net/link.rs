@@ -196,6 +196,7 @@ impl Link {
     }
 
     /// Writes what waits, as far as the socket takes it.
+    #[inline]
     pub fn flush(&mut self, queue: &mut WriteQueue, registry: &Registry, token: Token) -> Flushed {
         if self.more.is_some() && self.transport().is_some() {
             return self.flush_staged(queue, registry, token);

@@ -477,9 +477,6 @@ impl Server {
         let Some(link) = links.get_mut(conn.index()) else {
             return;
         };
-        if broker.is_held(conn) {
-            return;
-        }
         let Some((queue, spare)) = broker.output_and_spare(conn) else {
             return;
         };
