@@ -550,6 +550,72 @@ fn a_wide_window_is_filled_one_by_one() {
 }
 
 #[test]
+fn what_waited_for_memory_goes_before_what_comes_when_there_is_some() {
+    for version in EVERY {
+        let mut t = limited(|_| {});
+        let bob = t.client(version, "bob");
+        t.sends(bob, subscribe(1, "tea", 1));
+        t.gets(bob, suback(1, &[1]));
+        let ann = t.client(version, "ann");
+        let says = |t: &mut Table, id: u16, payload: &str| {
+            t.sends(ann, publish("tea", payload).qos1(id));
+            t.gets(ann, puback(id));
+        };
+        says(&mut t, 1, "one");
+        t.gets(bob, publish("tea", "one").qos1(1));
+        // It is taken at the third look, while there is room, and none is left at the fourth.
+        fill((limits::MEMORY_PACKETS - 4) * 1000 - 500);
+        let packet = publish("tea", "two").qos1(2).bytes(version);
+        GROWTH.set(2 * SIXTEENTH);
+        t.sends_bytes(ann, &packet);
+        GROWTH.set(0);
+        t.gets(ann, puback(2));
+        t.nothing(bob);
+        fill(0);
+        says(&mut t, 3, "three");
+        t.gets(bob, publish("tea", "two").qos1(2)); // [MQTT-4.6.0-6] [MQTT5-4.6.0-5]
+        t.gets(bob, publish("tea", "three").qos1(3));
+        t.silence();
+    }
+}
+
+#[test]
+fn what_is_to_be_sent_again_goes_before_what_comes_when_there_is_memory() {
+    for version in EVERY {
+        let mut t = limited(|_| {});
+        let bob = t.connects(version, connect("bob").lasting(1000));
+        t.sends(bob, subscribe(1, "tea", 1));
+        t.gets(bob, suback(1, &[1]));
+        let ann = t.client(version, "ann");
+        for (id, payload) in [(1, "one"), (2, "two"), (3, "three")] {
+            t.sends(ann, publish("tea", payload).qos1(id));
+            t.gets(ann, puback(id));
+        }
+        t.ignores(bob);
+        t.drops(bob);
+        fill(limits::MEMORY_CONNECTIONS * 1000 - 10);
+        let bob = t.opens_as(version);
+        let packet = connect("bob").lasting(1000).bytes(version);
+        GROWTH.set(SIXTEENTH);
+        t.sends_bytes(bob, &packet);
+        GROWTH.set(0);
+        assert_eq!(t.next(bob).map(|bytes| bytes[0]), Some(0x20));
+        t.gets(bob, publish("tea", "one").qos1(1).dup());
+        t.nothing(bob);
+        fill(0);
+        t.sends(ann, publish("tea", "four").qos1(4));
+        t.gets(ann, puback(4));
+        t.gets(bob, publish("tea", "two").qos1(2).dup());
+        t.gets(bob, publish("tea", "three").qos1(3).dup());
+        t.gets(bob, publish("tea", "four").qos1(4));
+        for id in 1..=4 {
+            t.sends(bob, puback(id));
+        }
+        t.silence();
+    }
+}
+
+#[test]
 fn an_episode_is_said_at_its_beginning_and_at_its_end() {
     let mut t = limited(|_| {});
     away(&mut t, V5, "bob", "tea");

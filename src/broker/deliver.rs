@@ -191,6 +191,9 @@ impl Tables<'_> {
             config: self.config,
             policy: self.policy,
         };
+        if line.is_behind() {
+            line.pump(now);
+        }
         if receiver.qos == QoS::AtMostOnce && !line.must_queue_at_most_once() {
             line.send_at_most_once(publication, &receiver, now);
         } else if receiver.qos != QoS::AtMostOnce && line.has_room() {
@@ -244,18 +247,9 @@ fn enqueue(
         session.flights.get_or_insert_default().enqueue(delivery);
     } else {
         stats.dropped_queue_full += 1;
-        note_dropping(session);
+        session.note_dropping();
     }
     session.trim_flights(spare_flights);
-}
-
-/// Says once per episode that messages to this session are lost.
-fn note_dropping(session: &mut Session) {
-    if !session.dropping {
-        session.dropping = true;
-        let name = session.client_identifier();
-        log::info!("Outgoing messages are being dropped for client {name}.");
-    }
 }
 
 impl Line<'_> {
@@ -264,6 +258,13 @@ impl Line<'_> {
     pub fn has_room(&self) -> bool {
         window_has_room(self.session, self.client, self.config)
             && (self.memory.holds(0, limits::MEMORY_CONNECTIONS) || self.session.is_window_empty())
+    }
+
+    /// Whether something waits although there is room in the window: memory was short, and is not
+    /// any more. It goes before what comes now [MQTT-4.6.0-6] [MQTT5-4.6.0-5].
+    fn is_behind(&self) -> bool {
+        let flights = self.session.flights.as_ref();
+        flights.is_some_and(|flights| flights.has_waiting()) && self.has_room()
     }
 
     /// Whether a QoS 0 message has to wait behind others that wait, as it does where QoS 0 messages
@@ -290,7 +291,7 @@ impl Line<'_> {
     ) {
         if self.client.output.bytes() > limits::WRITE_QUEUE_BYTES_MAX {
             self.stats.dropped_slow_reader += 1;
-            note_dropping(self.session);
+            self.session.note_dropping();
             return;
         }
         if self.memory.is_limited() && self.lacks_memory(publication, now) {
@@ -318,7 +319,7 @@ impl Line<'_> {
             return false;
         }
         self.memory.refuse(Refused::Sending, bytes, self.stats, now);
-        note_dropping(self.session);
+        self.session.note_dropping();
         true
     }
 

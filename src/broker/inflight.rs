@@ -202,6 +202,11 @@ impl Flights {
         self.window_used == 0
     }
 
+    /// Whether anything is to be sent, for the first time or again, once the window has room.
+    pub fn has_waiting(&self) -> bool {
+        !self.queue.is_empty() || self.in_flight.len() > usize::from(self.window_used)
+    }
+
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.queue.is_empty() && self.received.is_empty()

@@ -177,6 +177,14 @@ impl Session {
         self.dropping &= queued > 0;
     }
 
+    /// Says once per episode that messages to it are lost.
+    pub fn note_dropping(&mut self) {
+        if !std::mem::replace(&mut self.dropping, true) {
+            let name = self.client_identifier();
+            log::info!("Outgoing messages are being dropped for client {name}.");
+        }
+    }
+
     /// Notes that it is a member of `group`.
     pub fn note_group(&mut self, group: GroupId) {
         self.shared.get_or_insert_default().insert(group);

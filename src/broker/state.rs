@@ -16,8 +16,6 @@ use super::subscriptions::Subscriptions;
 use super::timers::{Timer, TimerKey, Timers};
 use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
-#[cfg(any(test, debug_assertions))]
-use crate::limits;
 use crate::message::WireBuffer;
 use crate::policy::{Lists, Policy};
 use crate::time::{Mono, Now, Unix};
@@ -279,9 +277,9 @@ impl State {
             let client = session.conn.and_then(|conn| self.clients.get(conn));
             let bytes_max = self.config.max_inflight_bytes;
             let has_room = |client: &Client| flights.has_room(client.window, bytes_max);
-            // Where memory is short, a window is filled one by one.
-            let is_short = !self.memory.holds(0, limits::MEMORY_CONNECTIONS);
-            if flights.queued() > 0 && client.is_some_and(has_room) && !is_short {
+            // Where memory is short, or was when the window was filled, that is done one by one.
+            let may_wait = self.memory.is_limited() && !flights.is_window_empty();
+            if flights.queued() > 0 && client.is_some_and(has_room) && !may_wait {
                 return Err(format!(
                     "{name} has messages waiting and room in its window"
                 ));
