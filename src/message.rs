@@ -196,9 +196,12 @@ impl WireBuffer {
         }
     }
 
-    /// Forgets what is in it.
+    /// Forgets what is in it, and gives back what a long topic took.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        if self.bytes.capacity() > limits::SPARE_BUFFER_BYTES {
+            self.bytes = Vec::new();
+        }
     }
 }
 

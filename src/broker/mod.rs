@@ -247,6 +247,7 @@ impl Broker {
                 self.fire(timer, now);
             }
         }
+        self.routes.forget_aside();
         self.state.memory.turn(now);
         self.state.trim_timers();
         if !self.state.logins.is_empty() {

@@ -296,8 +296,7 @@ fn accept(
     };
     distribute(route, &mut publication, state, now);
     drop(publication);
-    scratch.wire.clear();
-    scratch.properties.shrink_to(limits::SPARE_BUFFER_BYTES);
+    scratch.clear();
     state.scratch = Some(scratch);
     match route.is_matched() {
         true => (ReasonCode::Success, None),

@@ -81,7 +81,7 @@ impl Route {
 pub struct Routes {
     /// Empty before the first message.
     places: Vec<Route>,
-    /// The last one that was not worth remembering.
+    /// The last one that was not worth remembering, until the end of the turn.
     aside: Route,
 }
 
@@ -115,6 +115,13 @@ impl Routes {
             }
         }
         Ok(route)
+    }
+
+    /// Gives back what is not worth remembering. To be called once a turn.
+    pub fn forget_aside(&mut self) {
+        if !self.aside.is_short() {
+            self.aside = Route::default();
+        }
     }
 }
 

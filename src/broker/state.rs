@@ -16,6 +16,7 @@ use super::subscriptions::Subscriptions;
 use super::timers::{Timer, TimerKey, Timers};
 use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
+use crate::limits;
 use crate::message::WireBuffer;
 use crate::policy::{Lists, Policy};
 use crate::time::{Mono, Now, Unix};
@@ -93,6 +94,16 @@ pub struct Scratch {
     pub properties: Vec<u8>,
     /// The packet that its receivers get.
     pub wire: WireBuffer,
+}
+
+impl Scratch {
+    /// Forgets what is in it, and gives back what a rare long message took.
+    pub fn clear(&mut self) {
+        self.wire.clear();
+        if self.properties.capacity() > limits::SPARE_BUFFER_BYTES {
+            self.properties = Vec::new();
+        }
+    }
 }
 
 impl State {
