@@ -44,7 +44,7 @@ const GROUPS: &[Group] = &[
         "messages",
         "sys_interval 1\nallow_duplicate_messages false\nupgrade_outgoing_qos true\n\
          queue_qos0_messages true\nconnection_messages false\nmidge_sys_version midge\n\
-         clientid_prefixes p-\nmax_inflight_bytes 9\nmax_queued_messages 2\n\
+         clientid_prefixes p-\nmax_inflight_bytes 5\nmax_queued_messages 2\n\
          persistent_client_expiration 1s\n",
         &[
             ("allow_duplicate_messages", |scene| {

@@ -316,7 +316,7 @@ impl Figures {
     /// Asks every table, and looks at every session and connection once.
     fn new(told: &Told, state: &State) -> Self {
         let (subscriptions, retained) = (&state.subscriptions, &state.retained);
-        let (mut stored, mut stored_bytes) = (retained.len(), retained.payload_bytes());
+        let (mut stored, mut stored_bytes) = (retained.len(), retained.payload_bytes() as u64);
         let mut connected = 0;
         for (_, session) in state.sessions.iter() {
             connected += u64::from(session.conn.is_some());
@@ -337,7 +337,7 @@ impl Figures {
             shared_subscriptions: shared as u64,
             retained: retained.len() as u64,
             stored: stored as u64,
-            stored_bytes: stored_bytes as u64,
+            stored_bytes,
             waiting_bytes: backlog_bytes(&state.clients, &state.effects) as u64,
             heap: state.memory.in_use() as u64,
             heap_max: state.memory.maximum() as u64,

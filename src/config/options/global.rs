@@ -151,7 +151,7 @@ pub(super) const ROWS: &[Opt] = &[
         Kind::U64(range_moved(0, i64::MAX, "bytes"), |c| {
             &mut c.max_inflight_bytes
         }),
-        "Bytes of QoS 1 and 2 messages in flight to one client; 0 sets no bound. \
+        "Bytes of payload in flight to one client at QoS 1 and 2; 0 sets no bound. \
              A single longer message still goes.",
     ),
     global(
@@ -186,7 +186,7 @@ pub(super) const ROWS: &[Opt] = &[
         Kind::U64(range_moved(0, i64::MAX, "bytes"), |c| {
             &mut c.max_queued_bytes
         }),
-        "Bytes of messages that wait for one client beyond those in flight; 0 \
+        "Bytes of payload that wait for one client beyond what is in flight; 0 \
              sets no bound.",
     ),
     global(
