@@ -378,11 +378,29 @@ fn included_files_go_by_the_alphabet_and_begin_anew() {
 }
 
 #[test]
+fn one_warning_names_all_options_that_share_a_reason() {
+    let mut disk = Disk::default();
+    let file = b"autosave_interval 60\nretry_interval 5\nautosave_on_changes true\n\
+                 persistence true\nautosave_interval 90\n";
+    disk.put("m.conf", file);
+    let (_, warnings) = loaded(&disk, "m.conf");
+    assert_eq!(
+        warnings[0],
+        "Warning: autosave_interval, autosave_on_changes and persistence are accepted, but not in \
+         effect: state is not kept over a restart. Found at m.conf:1."
+    );
+    assert_eq!(
+        warnings.iter().filter(|w| w.contains("in effect")).count(),
+        2
+    );
+}
+
+#[test]
 fn what_is_missing_is_fatal() {
     let mut disk = Disk::default();
     assert_eq!(
         errors(&disk, "m.conf"),
-        ["Error: Unable to open config file m.conf: there is none. Error found at m.conf."]
+        ["Error: Unable to open config file m.conf: there is none."]
     );
     disk.put("m.conf", b"include_dir /nowhere");
     assert_eq!(

@@ -400,12 +400,18 @@ fn caution_fix(caution: &Caution) -> Option<String> {
             note: Note::Replaces,
             ..
         } => "Remove one of the two.",
-        Caution::NotInEffect { name, .. } => {
-            match options::find(name).is_some_and(Opt::is_ignored) {
-                true => "The line can be removed.",
-                false => {
+        Caution::NotInEffect { names, .. } => {
+            let is_ignored = |name: &&str| options::find(name).is_some_and(Opt::is_ignored);
+            match (names.iter().all(is_ignored), names.len()) {
+                (true, 1) => "The line can be removed.",
+                (true, _) => "The lines can be removed.",
+                (false, 1) => {
                     "If you need it, stay with mosquitto for now; else leave the line, it does no \
                      harm."
+                }
+                (false, _) => {
+                    "If you need them, stay with mosquitto for now; else leave the lines, they do \
+                     no harm."
                 }
             }
         }

@@ -11,7 +11,6 @@ use super::parse::{self, Line, OWN_PREFIX, Place};
 use super::problem::{Caution, ConfigError, Hint, Problem, Warning};
 use super::reading::{Included, Of, Reading, Said};
 use super::value::{Invalid, Note, Value};
-use std::collections::HashSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -74,7 +73,6 @@ pub fn read(input: &Input<'_>, files: &dyn Files) -> Reading {
         included: Vec::new(),
         warnings: Vec::new(),
         errors: Vec::new(),
-        warned: HashSet::new(),
     };
     if let Some(path) = input.file {
         let whole = Place {
@@ -116,8 +114,6 @@ struct Loader<'a> {
     included: Vec<Included>,
     warnings: Vec<Warning>,
     errors: Vec<ConfigError>,
-    /// What a warning says is not in effect: one each is enough, also for several options.
-    warned: HashSet<&'static str>,
 }
 
 impl Loader<'_> {
@@ -206,16 +202,30 @@ impl Loader<'_> {
             // One warning for the whole bridge stands in for one for each of its options.
             _ if option.scope() == Scope::Bridge => {}
             Support::Works => {}
-            Support::Warns(what) => {
-                if self.warned.insert(what) {
-                    let name = option.name;
-                    self.warn(place, Caution::NotInEffect { name, what });
-                }
-            }
+            Support::Warns(what) => self.not_in_effect(option.name, what, place),
             Support::Refuses(why) => {
                 let name = option.name;
                 self.error(place, Problem::Refused { name, why });
             }
+        }
+    }
+
+    /// Says it once for all options with the same reason, at the first of them.
+    fn not_in_effect(&mut self, name: &'static str, what: &'static str, place: &Place) {
+        let said = self
+            .warnings
+            .iter_mut()
+            .find_map(|warning| match &mut warning.caution {
+                Caution::NotInEffect { names, what: other } if *other == what => Some(names),
+                _ => None,
+            });
+        match said {
+            None => {
+                let names = vec![name];
+                self.warn(place, Caution::NotInEffect { names, what });
+            }
+            Some(names) if !names.contains(&name) => names.push(name),
+            Some(_) => {}
         }
     }
 

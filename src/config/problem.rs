@@ -135,10 +135,10 @@ pub enum Caution {
         /// Where the option stands before, if it stands twice.
         first: Option<Place>,
     },
-    /// An option is not in effect.
+    /// Options are not in effect.
     NotInEffect {
-        /// The option.
-        name: &'static str,
+        /// The options, each once, in the order they stand in; at least one.
+        names: Vec<&'static str>,
         /// What is not.
         what: &'static str,
     },
@@ -177,7 +177,14 @@ pub enum Caution {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error: {} Error found at {}.", self.problem, self.place)
+        let Self { place, problem } = self;
+        match problem {
+            // The place is the file that cannot be read.
+            Problem::Unreadable { path, .. } if **path == *place.file => {
+                write!(f, "Error: {problem}")
+            }
+            _ => write!(f, "Error: {problem} Error found at {place}."),
+        }
     }
 }
 
@@ -397,9 +404,20 @@ impl fmt::Display for Caution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value { name, note, first } => say_note(f, name, note, first.as_ref()),
-            Self::NotInEffect { name, what } => {
-                write!(f, "{name} is accepted, but not in effect: {what}.")
-            }
+            Self::NotInEffect { names, what } => match &**names {
+                [before @ .., last] if !before.is_empty() => {
+                    let before = before.join(", ");
+                    write!(
+                        f,
+                        "{before} and {last} are accepted, but not in effect: {what}."
+                    )
+                }
+                names => write!(
+                    f,
+                    "{} is accepted, but not in effect: {what}.",
+                    names.concat()
+                ),
+            },
             Self::PluginNotInEffect { path, what } => {
                 write!(
                     f,
