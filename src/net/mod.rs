@@ -1,7 +1,7 @@
 //! The shell: owns the poll, the sockets and the clock, and knows no MQTT. One thread, one loop:
 //!
 //! ```text
-//!   one turn:   wait → read → tick → commit → flush → reap
+//!   one turn:   wait → read → tick → commit → flush → reap → accept
 //! ```
 //!
 //! mio is edge-triggered: an event that is not worked off is lost. Whatever a turn cuts short (a
@@ -116,8 +116,8 @@ pub struct Server {
     handshake_steps: usize,
     /// Links to be read, or written, again without a new event.
     again: Vec<ConnId>,
-    /// Listeners to be asked again without a new event.
-    accept_again: bool,
+    /// Listeners at which somebody waits, to be asked at the end of the turn.
+    awaited: Vec<usize>,
     /// Whether no connections can be accepted now.
     pause: Pause,
     /// Links that are to be closed, flushing.
@@ -164,7 +164,7 @@ impl Server {
             security: Security::default(),
             handshake_steps: 0,
             again: Vec::new(),
-            accept_again: false,
+            awaited: Vec::new(),
             pause: Pause::default(),
             closing: Vec::new(),
             dead: Vec::new(),
@@ -278,13 +278,15 @@ impl Server {
         self.flush_dirty();
         self.close_marked(now);
         self.reap(now);
+        self.accept_awaited(now);
         Ok(())
     }
 
     /// How long the next wait may last; `None`: until something happens.
     fn timeout(&mut self) -> Option<Duration> {
         // Reaping may have published a Will, or marked others to be closed.
-        if self.accept_again || !self.again.is_empty() || !self.broker.effects().is_empty() {
+        let is_cut_short = !self.again.is_empty() || !self.awaited.is_empty();
+        if is_cut_short || !self.broker.effects().is_empty() {
             return Some(Duration::ZERO);
         }
         let closing = self
@@ -315,7 +317,7 @@ impl Server {
                 }
             }
             Token(token) if token > LISTENERS - self.listeners.len() => {
-                self.accept(LISTENERS - token, now);
+                self.note_awaited(LISTENERS - token);
             }
             Token(token) => {
                 let conn = ConnId::from_index(token);
@@ -336,11 +338,6 @@ impl Server {
 
     /// What the last turn cut short. A link stands on the list once, in the order it was cut.
     fn work_off_again(&mut self, budget: &mut usize, now: Now) {
-        if self.pause.is_over(now.mono) || std::mem::take(&mut self.accept_again) {
-            for index in 0..self.listeners.len() {
-                self.accept(index, now);
-            }
-        }
         if self.again.is_empty() {
             return;
         }
@@ -363,6 +360,24 @@ impl Server {
         if let Some(link) = link.filter(|link| !link.is_on_again) {
             link.is_on_again = true;
             self.again.push(conn);
+        }
+    }
+
+    /// Lets in whoever waits: last, so that whoever has just gone has made room.
+    fn accept_awaited(&mut self, now: Now) {
+        if self.pause.is_over(now.mono) {
+            self.awaited.clear();
+            self.awaited.extend(0..self.listeners.len());
+        }
+        for _ in 0..self.awaited.len() {
+            let index = self.awaited.remove(0);
+            self.accept(index, now);
+        }
+    }
+
+    fn note_awaited(&mut self, index: usize) {
+        if !self.awaited.contains(&index) {
+            self.awaited.push(index);
         }
     }
 
@@ -390,7 +405,7 @@ impl Server {
                 Accepted::Shortage(error) => return self.pause.begin(&error, now.mono),
             }
         }
-        self.accept_again = true;
+        self.note_awaited(index);
     }
 
     fn open(&mut self, stream: Stream, transport: Option<Transport>, peer: Peer, now: Now) {
