@@ -336,12 +336,20 @@ impl Server {
         }
     }
 
-    /// What the last turn cut short. A link stands on the list once, in the order it was cut.
+    /// What the last turn cut short. A link stands on the list once, in the order it was cut; those
+    /// whose turn does not come even now are the first in the next one.
     fn work_off_again(&mut self, budget: &mut usize, now: Now) {
         if self.again.is_empty() {
             return;
         }
-        for conn in std::mem::take(&mut self.again) {
+        let mut left = std::mem::take(&mut self.again);
+        let mut served = 0;
+        for conn in left.iter().copied() {
+            if *budget == 0 {
+                self.flush(conn);
+                continue;
+            }
+            served += 1;
             let Self { links, broker, .. } = self;
             if let Some(link) = links.get_mut(conn.index()) {
                 link.is_on_again = false;
@@ -353,6 +361,9 @@ impl Server {
             // The end, if it was in sight, still is: reading on finds it.
             self.read(conn, true, budget, now);
         }
+        left.drain(..served);
+        left.append(&mut self.again);
+        self.again = left;
     }
 
     fn note_again(&mut self, conn: ConnId) {
