@@ -303,5 +303,16 @@ pub fn send(
         effects.dirty.push(conn);
     }
     stats.messages_sent += 1;
-    stats.bytes_sent += client.output.write(&mut effects.spare, encode) as u64;
+    let bytes = client.output.write(&mut effects.spare, encode);
+    stats.bytes_sent += bytes as u64;
+    note_growth(client, bytes, effects);
+}
+
+/// Notes that what waits for `client` has grown by so many bytes.
+#[inline]
+pub fn note_growth(client: &Client, bytes: usize, effects: &mut Effects) {
+    let waiting = client.output.bytes();
+    if waiting >= limits::FLUSH_AT_BYTES && waiting - bytes < limits::FLUSH_AT_BYTES {
+        effects.is_flush_due = true;
+    }
 }

@@ -589,7 +589,9 @@ impl Line<'_> {
             } else {
                 message.payload_at()
             };
-            self.stats.bytes_sent += self.client.output.share(&message, from) as u64;
+            let bytes = self.client.output.share(&message, from);
+            self.stats.bytes_sent += bytes as u64;
+            client::note_growth(self.client, bytes, self.effects);
         }
         self.stats.publish_sent += 1;
         self.stats.publish_bytes_sent += payload.len() as u64;

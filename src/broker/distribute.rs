@@ -40,13 +40,17 @@ pub fn distribute(route: &Route, publication: &mut Publication<'_>, state: &mut 
     } else if !route.plain().is_empty() {
         let (subscriptions, mut tables) = state.subscriptions_and_tables();
         let relayed = tables.relayed(publication);
+        let mut count = 0;
         for node in route.plain() {
-            for subscription in subscriptions.at(*node) {
+            let here = subscriptions.at(*node);
+            count += here.len();
+            for subscription in here {
                 if !relayed.is_some_and(|relayed| tables.relay(relayed, subscription)) {
                     tables.deliver_match(publication, subscription, now);
                 }
             }
         }
+        state.deliveries = state.deliveries.saturating_add(count);
     }
     for node in route.shared() {
         let mut groups = std::mem::take(&mut state.groups);
@@ -82,6 +86,7 @@ fn deliver_once_each(
 ) {
     let at = |node| state.subscriptions.at(node).iter().copied();
     let mut found: Vec<Subscription> = route.plain().iter().copied().flat_map(at).collect();
+    state.deliveries = state.deliveries.saturating_add(found.len());
     found.sort_by_key(|subscription| subscription.session);
     for same in found.chunk_by(|one, other| one.session == other.session) {
         if let Some(receiver) = receiver_of(same, publication, state) {
@@ -141,8 +146,11 @@ pub fn deliver_shared(
         clients,
         config,
         policy,
+        deliveries,
         ..
     } = state;
+    // Each of them may have to be looked at.
+    *deliveries = deliveries.saturating_add(subscriptions.members(group).len());
     let published = publication.qos;
     let topic = publication.topic;
     let qos_of =

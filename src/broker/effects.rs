@@ -13,6 +13,9 @@ pub struct Effects {
     pub closes: Vec<ConnId>,
     /// Connections to be read from again, whose bytes that were not used are offered again first.
     pub again: Vec<ConnId>,
+    /// Whether a write queue has just become so long that it is to be written before any client is
+    /// heard again: soon QoS 0 messages would be dropped, and its own client may read well.
+    pub is_flush_due: bool,
     /// Write buffers that the shell has emptied, for the core to fill again.
     pub spare: SpareBuffers,
     /// What is to be remembered.

@@ -247,7 +247,9 @@ impl Broker {
                 self.fire(timer, now);
             }
         }
-        self.routes.forget_aside();
+        self.routes.turn();
+        self.state.deliveries = 0;
+        self.state.effects.is_flush_due = false;
         self.state.memory.turn(now);
         self.state.trim_timers();
         if !self.state.logins.is_empty() {
@@ -288,6 +290,11 @@ impl Broker {
     pub fn must_read(&self, conn: ConnId) -> bool {
         let client = self.state.clients.get(conn);
         client.is_some_and(|client| has_unread(client, &self.state))
+    }
+
+    /// Whether this turn has done enough for clients: none is heard again before [`Broker::tick`].
+    pub fn is_spent(&self) -> bool {
+        is_spent(&self.state, &self.routes)
     }
 
     /// What waits to be written to a connection; `None` if the key is free.
@@ -416,6 +423,10 @@ impl Broker {
             if self.state.memory.is_limited() && self.must_read(conn) {
                 break;
             }
+            if self.is_spent() {
+                self.state.effects.again.push(conn);
+                break;
+            }
             let Some(client) = self.state.clients.get(conn) else {
                 return Ok(bytes.len());
             };
@@ -468,7 +479,7 @@ impl Broker {
                 self.packet(from, &frame, now)?;
                 break;
             }
-            if state.memory.is_limited() {
+            if is_spent(state, routes) || state.memory.is_limited() {
                 break; // each may be one too many
             }
         }
@@ -624,6 +635,13 @@ fn exceeded(clients: &Clients, listener: usize, config: &Config) -> Option<&'sta
     }
     is_above(clients.open_count(), config.global_max_connections)
         .then_some("global_max_connections")
+}
+
+/// Whether a turn has done enough for clients, or should send first what it has done.
+#[inline]
+fn is_spent(state: &State, routes: &Routes) -> bool {
+    let work = state.deliveries.saturating_add(routes.visited());
+    work > limits::DELIVERIES_PER_TURN || state.effects.is_flush_due
 }
 
 /// How much the broker holds.

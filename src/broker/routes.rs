@@ -36,13 +36,14 @@ impl Route {
         route
     }
 
-    fn fill(&mut self, name: &TopicName<'_>, subscriptions: &Subscriptions) {
+    /// Returns how many nodes were visited.
+    fn fill(&mut self, name: &TopicName<'_>, subscriptions: &Subscriptions) -> usize {
         self.topic.clear();
         self.topic.push_str(name.as_str());
         self.generation = subscriptions.generation();
         self.plain.clear();
         self.shared.clear();
-        subscriptions.filters(name, &mut self.plain, &mut self.shared);
+        subscriptions.filters(name, &mut self.plain, &mut self.shared)
     }
 
     /// Its topic, as text.
@@ -83,6 +84,8 @@ pub struct Routes {
     places: Vec<Route>,
     /// The last one that was not worth remembering, until the end of the turn.
     aside: Route,
+    /// Nodes visited to find routes in this turn.
+    visited: usize,
 }
 
 impl Routes {
@@ -101,13 +104,17 @@ impl Routes {
         if self.places.is_empty() {
             self.places.resize_with(limits::ROUTES, Route::default);
         }
-        let Self { places, aside } = self;
+        let Self {
+            places,
+            aside,
+            visited,
+        } = self;
         let Some(route) = places.get_mut(place(topic)) else {
             return Ok(aside); // not reached: there are as many as a place may say
         };
         let is_current = route.generation == subscriptions.generation();
         if !is_current || route.topic.as_bytes() != topic {
-            route.fill(&check(topic)?, subscriptions);
+            *visited = visited.saturating_add(route.fill(&check(topic)?, subscriptions));
             if !route.is_short() {
                 // Not to be held on to: it moves aside, where the next one like it replaces it.
                 *aside = std::mem::take(route);
@@ -117,8 +124,14 @@ impl Routes {
         Ok(route)
     }
 
-    /// Gives back what is not worth remembering. To be called once a turn.
-    pub fn forget_aside(&mut self) {
+    /// Nodes visited to find routes in this turn.
+    pub fn visited(&self) -> usize {
+        self.visited
+    }
+
+    /// Begins a turn, and gives back what is not worth remembering.
+    pub fn turn(&mut self) {
+        self.visited = 0;
         if !self.aside.is_short() {
             self.aside = Route::default();
         }

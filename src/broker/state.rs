@@ -81,6 +81,8 @@ pub struct State {
     pub replaying: Vec<SessionId>,
     /// Empty windows.
     pub spare_flights: SpareFlights,
+    /// Messages given to receivers in this turn, or weighed for one.
+    pub deliveries: usize,
     /// Reused by every publication that shared subscriptions match.
     pub groups: Vec<GroupId>,
     /// Reused by every PUBLISH from a client.
@@ -132,6 +134,7 @@ impl State {
             certificates: Vec::new(),
             replaying: Vec::new(),
             spare_flights: SpareFlights::default(),
+            deliveries: 0,
             groups: Vec::new(),
             scratch: None,
         }

@@ -408,13 +408,21 @@ impl Subscriptions {
     }
 
     /// Appends the nodes of the filters that match: to `plain` those that are not shared, to
-    /// `shared` those that are.
-    pub fn filters(&self, name: &TopicName<'_>, plain: &mut Vec<NodeId>, shared: &mut Vec<NodeId>) {
-        self.plain.for_each_match(name, |node, _| plain.push(node));
-        if !self.shared.is_empty() {
-            self.shared
-                .for_each_match(name, |node, _| shared.push(node));
+    /// `shared` those that are. Returns how many nodes were visited.
+    pub fn filters(
+        &self,
+        name: &TopicName<'_>,
+        plain: &mut Vec<NodeId>,
+        shared: &mut Vec<NodeId>,
+    ) -> usize {
+        let visited = self.plain.for_each_match(name, |node, _| plain.push(node));
+        if self.shared.is_empty() {
+            return visited;
         }
+        visited
+            + self
+                .shared
+                .for_each_match(name, |node, _| shared.push(node))
     }
 
     /// The subscriptions to the filter at `node`, which is not shared.

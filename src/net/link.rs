@@ -22,6 +22,9 @@ pub struct Link {
     is_ended: bool,
     /// Whether nothing is read from it until more of what waits for it is written.
     pub is_paused: bool,
+    /// Whether its peer has said, by a stage, that nothing more comes, and the core has still to hear
+    /// what came before.
+    pub is_over: bool,
     /// Whether it is on the list of links to be read again without a new event.
     pub is_on_again: bool,
 }
@@ -101,6 +104,7 @@ impl Link {
             waits_writable: false,
             is_ended: false,
             is_paused: false,
+            is_over: false,
             is_on_again: false,
         })
     }

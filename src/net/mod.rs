@@ -356,6 +356,11 @@ impl Server {
                 // Whole packets are left over behind a CONNECT that had to wait, or where answers
                 // must be read first.
                 link.feed_leftover(|bytes| broker.received(conn, bytes, now));
+                spend(budget, broker);
+                if link.is_over && !broker.is_spent() {
+                    link.is_over = false;
+                    broker.rejected(conn, None, now);
+                }
             }
             self.flush(conn);
             // The end, if it was in sight, still is: reading on finds it.
@@ -480,6 +485,7 @@ impl Server {
                     None => staged::feed(link, bytes, conn, broker, now),
                     Some(_) => staged::receive(link, bytes, mqtt, conn, broker, now),
                 }
+                spend(budget, broker);
                 if link.is_stashed() && broker.must_wait(conn) {
                     link.is_paused = true;
                     return;
@@ -647,6 +653,13 @@ impl Server {
         for line in lines {
             self.broker.publish_log(line.kind, &line.text, now);
         }
+    }
+}
+
+/// Nothing more is read in this turn once the core has done enough for it.
+fn spend(budget: &mut usize, broker: &Broker) {
+    if broker.is_spent() {
+        *budget = 0;
     }
 }
 

@@ -51,6 +51,7 @@ pub fn receive(
     }
     match heard {
         Ok(Heard::Open) => {}
+        Ok(Heard::End) if link.is_stashed() && broker.is_spent() => link.is_over = true,
         Ok(Heard::End) => broker.rejected(conn, None, now),
         Err(fault) if fault.is_harmless() => broker.rejected(conn, None, now),
         Err(fault) => broker.rejected(conn, Some(fault.words()), now),

@@ -17,12 +17,12 @@ use super::tree::Tree;
 impl<T> Tree<T> {
     /// Hands every value whose path, read as a Topic Filter, matches `name` to `found`, in an order
     /// that depends only on the filters. It visits one node a level for the literal path, and those
-    /// of each `+` on the way.
+    /// of each `+` on the way; how many that are is returned.
     pub fn for_each_match<'t>(
         &'t self,
         name: &TopicName<'_>,
         mut found: impl FnMut(NodeId, &'t T),
-    ) {
+    ) -> usize {
         let text = name.as_str().as_bytes();
         let mut report = |id: Option<NodeId>| {
             if let Some((id, value)) = id.and_then(|id| Some((id, self.get(id)?))) {
@@ -30,16 +30,19 @@ impl<T> Tree<T> {
             }
         };
         let mut forks = Forks::new();
+        let mut visited = 0;
         let mut next = Some(Place {
             node: NodeId::ROOT,
             offset: 0,
         });
         while let Some(at) = next {
+            visited += 1;
             next = self.match_below(text, at, &mut forks, &mut report);
             if next.is_none() {
                 next = forks.pop();
             }
         }
+        visited
     }
 
     /// Reports what matches directly below one node, and says where to go on.

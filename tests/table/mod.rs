@@ -574,12 +574,6 @@ impl Table {
         let again = std::mem::take(&mut effects.again);
         let mut wrote = !again.is_empty();
         for chair in &mut self.chairs {
-            if !chair.is_gone && again.contains(&chair.conn) {
-                let used = self.broker.received(chair.conn, &chair.unsent, self.now);
-                chair.unsent.drain(..used);
-            }
-        }
-        for chair in &mut self.chairs {
             if chair.is_gone {
                 continue;
             }
@@ -595,6 +589,12 @@ impl Table {
                 }
                 queue.consume(bytes);
                 wrote = true;
+            }
+        }
+        for chair in &mut self.chairs {
+            if !chair.is_gone && again.contains(&chair.conn) {
+                let used = self.broker.received(chair.conn, &chair.unsent, self.now);
+                chair.unsent.drain(..used);
             }
         }
         wrote
