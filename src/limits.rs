@@ -29,6 +29,11 @@ pub const LOGIN_BYTES_MAX: usize = 4 << 20;
 /// Seconds a new connection has to send its whole CONNECT.
 pub const CONNECT_WAIT_S: u64 = 30;
 
+/// Seconds from the first bytes of a packet until all of it must be there, whatever the Keep Alive:
+/// two million bytes come in that time by a modem. A client that has gone without a word in the
+/// middle of one would hold what has come for ever.
+pub const PACKET_WAIT_S: u64 = 3600;
+
 /// QoS 1 and 2 messages in flight to one client by default (`max_inflight_messages`).
 pub const INFLIGHT_MAX_DEFAULT: u16 = 20;
 

@@ -5,6 +5,7 @@ mod table;
 use midge::codec::dialect::ProtocolVersion;
 use midge::codec::property::Property;
 use midge::codec::reason::ReasonCode;
+use midge::limits;
 use table::raw::{packet, string};
 use table::*;
 
@@ -264,5 +265,37 @@ fn a_keep_alive_that_ran_out_leaves_a_durable_session() {
             _ => connack(true),
         };
         t.gets(ann, expected);
+    }
+}
+
+#[test]
+fn a_packet_that_does_not_end_ends_its_connection_whatever_the_keep_alive() {
+    for version in EVERY {
+        for keep_alive_s in [0, u16::MAX] {
+            let mut t = Table::new();
+            let ann = t.connects(version, connect("ann").keep_alive(keep_alive_s));
+            let packet = publish("tea", vec![b'x'; 5000]).bytes(version);
+            // Each of them is whole in time, though the bytes of the next come with its end.
+            t.sends_bytes(ann, &packet[..1]);
+            for _ in 0..3 {
+                t.passes(limits::PACKET_WAIT_S - 1);
+                t.sends_bytes(ann, &packet[1..]);
+                t.sends_bytes(ann, &packet[..1]);
+            }
+            t.sends_bytes(ann, &packet[1..]);
+            // Between packets there is no hurry.
+            t.passes(limits::PACKET_WAIT_S + 1);
+            t.sends_bytes(ann, &packet[..1]);
+            t.passes(limits::PACKET_WAIT_S / 2);
+            t.sends_bytes(ann, &packet[1..2000]);
+            t.passes_ms(1000 * limits::PACKET_WAIT_S / 2 - 1);
+            t.open(ann);
+            t.passes_ms(1);
+            t.cut_off(
+                ann,
+                ReasonCode::KeepAliveTimeout,
+                "a packet was not whole 3600 seconds after it began",
+            );
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::codec::dialect::ProtocolVersion;
 use crate::codec::error::DecodeError;
 use crate::codec::frame::PacketType;
 use crate::codec::reason::ReasonCode;
+use crate::limits;
 use crate::message::QoS;
 use crate::policy::Refusal;
 use crate::topic::filter::TopicFilterError;
@@ -40,6 +41,8 @@ pub enum Cause {
     ServerShuttingDown,
     /// No packet came for one and a half Keep Alives.
     KeepAliveTimeout,
+    /// A packet was begun and not ended in time.
+    UnfinishedPacket,
     /// No CONNECT came in time.
     NoConnect,
     /// There are as many connections as there may be.
@@ -127,7 +130,8 @@ impl Cause {
             Self::DisconnectWithWill => ReasonCode::DisconnectWithWillMessage,
             Self::Socket(_) => ReasonCode::UnspecifiedError,
             Self::ServerShuttingDown => ReasonCode::ServerShuttingDown,
-            Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
+            // `Choice:` there is none for a packet alone.
+            Self::KeepAliveTimeout | Self::UnfinishedPacket => ReasonCode::KeepAliveTimeout,
             Self::NoConnect => ReasonCode::MaximumConnectTime,
             Self::TooManyConnections | Self::TooManyLogins => ReasonCode::ServerBusy,
             Self::TooManySessions | Self::MemoryShort => ReasonCode::QuotaExceeded,
@@ -205,7 +209,7 @@ impl Cause {
             Self::ClosedByClient | Self::Socket(_) => {
                 format!("Client {name} closed its connection.")
             }
-            Self::KeepAliveTimeout | Self::NoConnect => {
+            Self::KeepAliveTimeout | Self::UnfinishedPacket | Self::NoConnect => {
                 format!("Client {name} has exceeded timeout, disconnecting.")
             }
             Self::SessionTakenOver => {
@@ -235,6 +239,7 @@ impl Cause {
             | Self::Socket(_)
             | Self::ServerShuttingDown
             | Self::KeepAliveTimeout
+            | Self::UnfinishedPacket
             | Self::NoConnect
             | Self::SessionTakenOver => format!(": {self}."),
             _ => format!(": {} ({self}).", self.log_words()),
@@ -251,6 +256,10 @@ impl fmt::Display for Cause {
             Self::Socket(kind) => write!(f, "connection lost, {kind}"),
             Self::ServerShuttingDown => f.write_str("server shutting down"),
             Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
+            Self::UnfinishedPacket => {
+                let wait_s = limits::PACKET_WAIT_S;
+                write!(f, "a packet was not whole {wait_s} seconds after it began")
+            }
             Self::NoConnect => f.write_str("no CONNECT in time"),
             Self::TooManyConnections => f.write_str("there are too many connections"),
             Self::MemoryShort => f.write_str("memory is short here; try again later"),

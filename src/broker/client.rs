@@ -133,6 +133,8 @@ pub struct Client {
     pub output: WriteQueue,
     /// When the last packet came (or much of a long one).
     pub last_received: Mono,
+    /// When a packet that has begun must have ended; [`Mono::NEVER`] between packets.
+    pub packet_ends_by: Mono,
     /// The entry in the deadline heap that is this connection's.
     pub timer_at: Mono,
     /// Milliseconds without a packet after which it is closed: 1.5 Keep Alives; 0: never.
@@ -165,6 +167,7 @@ impl Client {
             version: ProtocolVersion::V311,
             output: WriteQueue::default(),
             last_received: now,
+            packet_ends_by: Mono::NEVER,
             timer_at: Mono::NEVER,
             silence_max_ms: 0,
             window: 0,

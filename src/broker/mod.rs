@@ -211,8 +211,20 @@ impl Broker {
         // Choice: a long packet on a slow line breaks the silence before it is whole, as with
         // mosquitto; the specification makes no such exception [MQTT-3.1.2-24] [MQTT5-3.1.2-22].
         let is_alive = used > 0 || missing_bytes(rest) > limits::SLOW_PACKET_BYTES;
-        if let Some(client) = self.state.clients.get_mut(conn).filter(|_| is_alive) {
-            client.last_received = now.mono;
+        let State {
+            clients, timers, ..
+        } = &mut self.state;
+        if let Some(client) = clients.get_mut(conn) {
+            if is_alive {
+                client.last_received = now.mono;
+            }
+            if !is_unfinished(rest) {
+                client.packet_ends_by = Mono::NEVER;
+            } else if used > 0 || client.packet_ends_by == Mono::NEVER {
+                client.packet_ends_by = now.mono.plus_s(limits::PACKET_WAIT_S);
+                let key = TimerKey::Connection(conn);
+                timers.arm(key, client.packet_ends_by, &mut client.timer_at);
+            }
         }
         used
     }
@@ -597,7 +609,8 @@ impl Broker {
         }
     }
 
-    /// CONNECT wait or Keep Alive is over, if no packet has come meanwhile.
+    /// CONNECT wait or Keep Alive is over, if no packet has come meanwhile, or a packet lasts too
+    /// long.
     fn connection_due(&mut self, conn: ConnId, now: Now) {
         let State {
             clients, timers, ..
@@ -615,9 +628,10 @@ impl Broker {
                 Cause::TooManyLogins
             }
             Stage::Active(_) if client.silent_at() <= now.mono => Cause::KeepAliveTimeout,
+            Stage::Active(_) if client.packet_ends_by <= now.mono => Cause::UnfinishedPacket,
             Stage::Active(_) => {
-                let silent_at = client.silent_at();
-                timers.arm(TimerKey::Connection(conn), silent_at, &mut client.timer_at);
+                let at = client.silent_at().min(client.packet_ends_by);
+                timers.arm(TimerKey::Connection(conn), at, &mut client.timer_at);
                 return;
             }
         };
@@ -682,6 +696,15 @@ fn missing_bytes(bytes: &[u8]) -> usize {
     header.map_or(0, |header| {
         (header.packet_bytes() as usize).saturating_sub(bytes.len())
     })
+}
+
+/// Whether `bytes` are the beginning of a packet, and not all of it.
+fn is_unfinished(bytes: &[u8]) -> bool {
+    match FixedHeader::read(bytes) {
+        Ok(Some(header)) => header.packet_bytes() as usize > bytes.len(),
+        Ok(None) => !bytes.is_empty(),
+        Err(_) => false,
+    }
 }
 
 /// Bytes the packet at the front of `bytes` may have, by its type.

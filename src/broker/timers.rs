@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimerKey {
-    /// A connection's: CONNECT wait, then Keep Alive.
+    /// A connection's: CONNECT wait, then Keep Alive and the end of a packet.
     Connection(ConnId),
     /// An absent session's: Will Delay, then Session Expiry.
     Session(SessionId),
