@@ -291,6 +291,9 @@ impl Room {
             }
             _ => {}
         }
+        if self.broker.is_spent() {
+            self.broker.tick(self.now);
+        }
         let used = self.broker.received(conn(who), bytes, self.now);
         assert!(used <= bytes.len());
         let heard = self.listens(who);
