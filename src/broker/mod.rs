@@ -49,7 +49,7 @@ mod will;
 use crate::bytes::cut_str;
 use crate::codec::connect::answer_version;
 use crate::codec::dialect::ProtocolVersion;
-use crate::codec::frame::{FixedHeader, Frame, PacketType};
+use crate::codec::frame::{self, Frame, PacketType};
 use crate::codec::packet::Packet;
 use crate::codec::publish::RawPublish;
 use crate::config::Config;
@@ -210,7 +210,7 @@ impl Broker {
         self.state.stats.bytes_received += used as u64;
         // Choice: a long packet on a slow line breaks the silence before it is whole, as with
         // mosquitto; the specification makes no such exception [MQTT-3.1.2-24] [MQTT5-3.1.2-22].
-        let is_alive = used > 0 || missing_bytes(rest) > limits::SLOW_PACKET_BYTES;
+        let is_alive = used > 0 || frame::missing_bytes(rest) > limits::SLOW_PACKET_BYTES;
         let State {
             clients, timers, ..
         } = &mut self.state;
@@ -218,7 +218,7 @@ impl Broker {
             if is_alive {
                 client.last_received = now.mono;
             }
-            if !is_unfinished(rest) {
+            if !frame::is_unfinished(rest) {
                 client.packet_ends_by = Mono::NEVER;
             } else if used > 0 || client.packet_ends_by == Mono::NEVER {
                 client.packet_ends_by = now.mono.plus_s(limits::PACKET_WAIT_S);
@@ -688,23 +688,6 @@ fn reject_strangers(bytes: &[u8]) -> Result<(), Cause> {
 fn has_unread(client: &Client, state: &State) -> bool {
     let own_bytes = client.output.own_bytes();
     own_bytes > 0 && own_bytes > state.memory.answer_bytes_max()
-}
-
-/// Bytes still to come of the packet at the front of `bytes`; 0 if it does not say yet.
-fn missing_bytes(bytes: &[u8]) -> usize {
-    let header = FixedHeader::read(bytes).ok().flatten();
-    header.map_or(0, |header| {
-        (header.packet_bytes() as usize).saturating_sub(bytes.len())
-    })
-}
-
-/// Whether `bytes` are the beginning of a packet, and not all of it.
-fn is_unfinished(bytes: &[u8]) -> bool {
-    match FixedHeader::read(bytes) {
-        Ok(Some(header)) => header.packet_bytes() as usize > bytes.len(),
-        Ok(None) => !bytes.is_empty(),
-        Err(_) => false,
-    }
 }
 
 /// Bytes the packet at the front of `bytes` may have, by its type.

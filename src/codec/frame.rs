@@ -184,6 +184,23 @@ fn size(wire: u32) -> usize {
     usize::try_from(wire).unwrap_or(usize::MAX)
 }
 
+/// Bytes still to come of the packet at the front of `bytes`; 0 if it does not say yet.
+pub fn missing_bytes(bytes: &[u8]) -> usize {
+    let header = FixedHeader::read(bytes).ok().flatten();
+    header.map_or(0, |header| {
+        size(header.packet_bytes()).saturating_sub(bytes.len())
+    })
+}
+
+/// Whether `bytes` are the beginning of a packet, and not all of it.
+pub fn is_unfinished(bytes: &[u8]) -> bool {
+    match FixedHeader::read(bytes) {
+        Ok(Some(header)) => size(header.packet_bytes()) > bytes.len(),
+        Ok(None) => !bytes.is_empty(),
+        Err(_) => false,
+    }
+}
+
 /// Reads a Variable Byte Integer that stands inside a packet.
 ///
 /// # Errors
