@@ -142,7 +142,6 @@ fn settings_given_twice() {
     finds(
         &t,
         &[
-            "warning /etc/m.conf:2: persistence_location is accepted, but not in effect: state is not kept over a restart. -> If you need it, stay with mosquitto for now; else leave the line, it does no harm.",
             "warning /etc/m.conf:3: persistence_location is given twice; this one is used, not the one at /etc/m.conf:2. -> Remove one of the two.",
         ],
     );
@@ -485,7 +484,6 @@ fn places_that_cannot_be_written_to() {
         &[
             "error /etc/m.conf:4: There is no directory /var/log/mq, where log_dest wants to write. -> `install -d -o mosquitto -g mosquitto -m 755 /var/log/mq`.",
             "warning /etc/m.conf:3: There is no directory /run/mq, where pid_file wants to write. -> Under systemd, a line `RuntimeDirectory=mq` in the unit makes it at each start; otherwise `install -d -o mosquitto -g mosquitto -m 755 /run/mq`, after each boot.",
-            "warning /etc/m.conf:5: persistence and persistence_location are accepted, but not in effect: state is not kept over a restart. -> If you need them, stay with mosquitto for now; else leave the lines, they do no harm.",
             "warning /etc/m.conf:6: There is no directory /var/lib/mq, where persistence_location wants to write. -> `install -d -o mosquitto -g mosquitto -m 755 /var/lib/mq`.",
             "note /etc/m.conf:3: pid_file, log_dest, persistence and persistence_location stand below a listener and apply to the whole broker all the same. -> Move them above the first listener, so that nobody is misled; nothing else changes.",
         ],
@@ -498,7 +496,6 @@ fn places_that_cannot_be_written_to() {
         &t,
         &[
             "warning /etc/m.conf:4: mosquitto, as whom midge runs, cannot write to /var/log/mq: root opens the log at the start, but after its rotation (SIGRTMIN) midge could not. -> `chown mosquitto: /var/log/mq`.",
-            "warning /etc/m.conf:5: persistence and persistence_location are accepted, but not in effect: state is not kept over a restart. -> If you need them, stay with mosquitto for now; else leave the lines, they do no harm.",
             "warning /etc/m.conf:6: mosquitto, as whom midge runs, cannot write to /var/lib/mq: no state could be kept there. -> `chown mosquitto: /var/lib/mq`.",
             "note /etc/m.conf:3: pid_file, log_dest, persistence and persistence_location stand below a listener and apply to the whole broker all the same. -> Move them above the first listener, so that nobody is misled; nothing else changes.",
             "note /etc/m.conf:3: mosquitto, as whom midge runs, cannot write to /run/mq: the pid_file stays behind when midge ends. -> `chown mosquitto: /run/mq`.",
@@ -509,7 +506,6 @@ fn places_that_cannot_be_written_to() {
         &[
             "error /etc/m.conf:3: pi, as whom midge runs, cannot write to /run/mq: midge does not start without its pid_file. -> `chown pi: /run/mq`.",
             "error /etc/m.conf:4: pi, as whom midge runs, cannot write to /var/log/mq: midge does not start without its log. -> `chown pi: /var/log/mq`.",
-            "warning /etc/m.conf:5: persistence and persistence_location are accepted, but not in effect: state is not kept over a restart. -> If you need them, stay with mosquitto for now; else leave the lines, they do no harm.",
             "warning /etc/m.conf:6: pi, as whom midge runs, cannot write to /var/lib/mq: no state could be kept there. -> `chown pi: /var/lib/mq`.",
             "note /etc/m.conf:3: pid_file, log_dest, persistence and persistence_location stand below a listener and apply to the whole broker all the same. -> Move them above the first listener, so that nobody is misled; nothing else changes.",
             "note: This was checked for midge started by pi; a service is started by root, and changes its user afterwards. -> For a service, run this with sudo.",
@@ -523,7 +519,6 @@ fn places_that_cannot_be_written_to() {
     finds(
         &t,
         &[
-            "warning /etc/m.conf:5: persistence and persistence_location are accepted, but not in effect: state is not kept over a restart. -> If you need them, stay with mosquitto for now; else leave the lines, they do no harm.",
             "note /etc/m.conf:3: pid_file, log_dest, persistence and persistence_location stand below a listener and apply to the whole broker all the same. -> Move them above the first listener, so that nobody is misled; nothing else changes.",
         ],
     );
@@ -532,7 +527,6 @@ fn places_that_cannot_be_written_to() {
         &t,
         &[
             "warning /etc/m.conf:4: mosquitto, as whom midge runs, cannot write to /var/log/mq/midge.log: root opens the log at the start, but after its rotation (SIGRTMIN) midge could not. -> `chown mosquitto: /var/log/mq/midge.log`.",
-            "warning /etc/m.conf:5: persistence and persistence_location are accepted, but not in effect: state is not kept over a restart. -> If you need them, stay with mosquitto for now; else leave the lines, they do no harm.",
             "note /etc/m.conf:3: pid_file, log_dest, persistence and persistence_location stand below a listener and apply to the whole broker all the same. -> Move them above the first listener, so that nobody is misled; nothing else changes.",
         ],
     );
@@ -736,7 +730,7 @@ fn each_line_says_what_holds() {
         "5 sys_interval 6 | 6 | global | the whole broker | now | works",
         "6 log_dest stdout | stdout, stderr | global | the whole broker | now | works",
         "7 log_dest stderr | stdout, stderr | global | the whole broker | now | works",
-        "8 retained_persistence true | - | global | the whole broker | restart | not-in-effect",
+        "8 retained_persistence true | true | global | the whole broker | restart | works",
         "9 listener 1883 | - | listener | listener 1883 | now | works",
         "10 max_qos 1 | 1 | listener | listener 1883 | new-connections | works",
         "11 listener 1884 10.0.0.1 | - | listener | listener 1884 10.0.0.1 | now | works",

@@ -380,14 +380,14 @@ fn included_files_go_by_the_alphabet_and_begin_anew() {
 #[test]
 fn one_warning_names_all_options_that_share_a_reason() {
     let mut disk = Disk::default();
-    let file = b"autosave_interval 60\nretry_interval 5\nautosave_on_changes true\n\
-                 persistence true\nautosave_interval 90\n";
+    let file = b"retry_interval 5\nlistener 1\ntls_engine a\ntls_keyform pem\n\
+                 tls_engine_kpass_sha1 x\ntls_engine b\n";
     disk.put("m.conf", file);
     let (_, warnings) = loaded(&disk, "m.conf");
     assert_eq!(
-        warnings[0],
-        "Warning: autosave_interval, autosave_on_changes and persistence are accepted, but not in \
-         effect: state is not kept over a restart. Found at m.conf:1."
+        warnings[1],
+        "Warning: tls_engine, tls_keyform and tls_engine_kpass_sha1 are accepted, but not in \
+         effect: there are no OpenSSL engines here. Found at m.conf:3."
     );
     assert_eq!(
         warnings.iter().filter(|w| w.contains("in effect")).count(),

@@ -373,7 +373,7 @@ fn a_log_that_cannot_be_opened_again_goes_on_as_it_was() {
 
 #[test]
 fn with_few_file_descriptors_left_or_none_a_reload_is_whole_or_none() {
-    const LIMIT: usize = 48;
+    const LIMIT: usize = 64;
     let mut scene = Scene::new("descriptors", LIMIT);
     // The shell has gone on as the broker. What it inherited may lie above its limit.
     let folder = format!("/proc/{}/fd", scene.midge.child.id());

@@ -353,3 +353,22 @@ impl fmt::Display for Cause {
         }
     }
 }
+
+/// Tells those who speak something else on this port as soon as their first byte shows it, before
+/// any length in it is believed.
+///
+/// # Errors
+/// What they speak.
+pub fn reject_strangers(bytes: &[u8]) -> Result<(), Cause> {
+    let Some(first) = bytes.first() else {
+        return Ok(());
+    };
+    let packet_type = PacketType::from_first_byte(*first);
+    let stranger = match bytes {
+        [0x16, 0x03, ..] => Stranger::Tls,
+        _ if bytes.starts_with(b"GET ") || bytes.starts_with(b"POST") => Stranger::Http,
+        _ if packet_type == PacketType::Connect => return Ok(()),
+        _ => Stranger::Mqtt(packet_type), // [MQTT-3.1.0-1] [MQTT5-3.1.0-1]
+    };
+    Err(Cause::NotConnect(stranger))
+}

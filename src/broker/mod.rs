@@ -58,7 +58,7 @@ use crate::message::Message;
 use crate::policy::Lists;
 use crate::time::{Mono, Now, Unix};
 use crate::write_queue::{SpareBuffers, WriteQueue};
-use cause::{Cause, Stranger};
+use cause::{Cause, Stranger, reject_strangers};
 use client::{Client, Clients, Introduction, Peer, Stage};
 use connect::{Entry, Hashing};
 use disconnect::{close_connection, end_connection, turn_away};
@@ -666,22 +666,6 @@ pub struct Sizes {
     pub sessions: usize,
     pub subscriptions: usize,
     pub retained: usize,
-}
-
-/// Tells those who speak something else on this port as soon as their first byte shows it, before
-/// any length in it is believed.
-fn reject_strangers(bytes: &[u8]) -> Result<(), Cause> {
-    let Some(first) = bytes.first() else {
-        return Ok(());
-    };
-    let packet_type = PacketType::from_first_byte(*first);
-    let stranger = match bytes {
-        [0x16, 0x03, ..] => Stranger::Tls,
-        _ if bytes.starts_with(b"GET ") || bytes.starts_with(b"POST") => Stranger::Http,
-        _ if packet_type == PacketType::Connect => return Ok(()),
-        _ => Stranger::Mqtt(packet_type), // [MQTT-3.1.0-1] [MQTT5-3.1.0-1]
-    };
-    Err(Cause::NotConnect(stranger))
 }
 
 /// Whether more of its own waits for a client than it may leave unread.
