@@ -334,6 +334,12 @@ pub const STORE_UNHURRIED_S: u64 = 5;
 /// Milliseconds between two commits where none is synced (`midge_persistence_sync none`).
 pub const STORE_UNSYNCED_MS: u64 = 1000;
 
+/// Bytes of changes that wait for an interval to pass, beyond which they are committed before.
+pub const STORE_BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of the file of changes between two commits that it keeps when they are void.
+pub const STORE_TAIL_KEPT_BYTES: u64 = 256 << 10;
+
 /// Bytes of the write-ahead log, in pages, before it is worked into the database.
 pub const STORE_LOG_PAGES: u32 = 4000;
 

@@ -23,6 +23,9 @@ use table::*;
 /// Kills, unless `MIDGE_KILLS` says otherwise.
 const KILLS: u64 = 40;
 
+/// The same, in each mode that waits for no sync.
+const LOOSER_KILLS: u64 = 20;
+
 /// Topics with a retained message.
 const RETAINED: usize = 6;
 
@@ -493,15 +496,29 @@ fn configuration(folder: &Folder, more: &str) -> String {
 
 #[test]
 fn nothing_acknowledged_is_lost_to_kills() {
+    is_killed("always", KILLS);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_kills_between_commits() {
+    // No commit but that of the unhurried messages; one in most lives; and the unsynced ones.
+    is_killed("interval 60000", LOOSER_KILLS);
+    is_killed("interval 50", LOOSER_KILLS);
+    is_killed("none", LOOSER_KILLS);
+}
+
+/// Kills a broker in this mode of `midge_persistence_sync` again and again.
+fn is_killed(mode: &str, kills: u64) {
     let seed = number("MIDGE_SEED", 1);
-    let kills = number("MIDGE_KILLS", KILLS);
+    let kills = number("MIDGE_KILLS", kills);
     let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let folder = Folder::new("crash");
+    let folder = Folder::new(&format!("crash-{}", mode.replace(' ', "-")));
+    let more = format!("midge_persistence_sync {mode}\n");
     let mut world = World::default();
     let mut acknowledged = 0;
     for kill in 0..kills {
-        eprintln!("MIDGE_SEED={seed}, kill {kill}");
-        let mut midge = start(&folder, &configuration(&folder, ""));
+        eprintln!("MIDGE_SEED={seed}, {mode}, kill {kill}");
+        let mut midge = start(&folder, &configuration(&folder, &more));
         match kill {
             0 => world.begins(&midge),
             _ => world.finds_all(&midge),
@@ -529,10 +546,12 @@ fn nothing_acknowledged_is_lost_to_kills() {
             "the broker does not answer"
         );
     }
-    let midge = start(&folder, &configuration(&folder, ""));
+    let midge = start(&folder, &configuration(&folder, &more));
     world.finds_all(&midge);
     let asides = fs::read_dir(folder.file("")).unwrap();
     let names = asides.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.into_iter().all(|name| !name.contains("damaged")));
-    eprintln!("MIDGE_SEED={seed}: {kills} kills, {acknowledged} messages, none lost, none twice");
+    eprintln!(
+        "MIDGE_SEED={seed}, {mode}: {kills} kills, {acknowledged} messages, none lost, none twice"
+    );
 }

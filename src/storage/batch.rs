@@ -74,6 +74,12 @@ impl Batch {
         }
     }
 
+    /// Adds the count of the commit that this batch is to be.
+    pub fn push_generation(&mut self, generation: u64) {
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        self.push(Op::MetaPut, &[Value::Text("tail"), Value::Int(generation)]);
+    }
+
     fn push_bytes(&mut self, kind: u8, bytes: &[u8]) {
         self.bytes.push(kind);
         // Everything has come in one packet, which is below 2^28 bytes.
@@ -90,6 +96,16 @@ impl Batch {
     /// Bytes of all of them.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The bytes of those that came behind the first `length` bytes.
+    pub fn behind(&self, length: usize) -> &[u8] {
+        self.bytes.get(length..).unwrap_or_default()
+    }
+
+    /// Adds operations that were [`Batch::behind`] others once.
+    pub fn extend(&mut self, operations: &[u8]) {
+        self.bytes.extend_from_slice(operations);
     }
 
     /// Forgets them.

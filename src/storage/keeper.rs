@@ -10,6 +10,7 @@ use super::pace::Pace;
 use super::reader::{self, Counts, Reader};
 use super::schema::Op;
 use super::scribe::Scribe;
+use super::tail::Tail;
 use super::{Database, Lock, StoreError, Sync, import, set_aside};
 use crate::broker::Broker;
 use crate::broker::record::Record;
@@ -77,6 +78,10 @@ struct Store {
     lock: Option<Lock>,
     database: Option<Database>,
     mode: SyncMode,
+    /// Commits so far.
+    generation: u64,
+    /// What the batch holds, where no acknowledgement waits for a commit.
+    tail: Option<Tail>,
     scribe: Scribe,
     batch: Batch,
     pace: Pace,
@@ -122,6 +127,8 @@ impl Keeper {
             lock: None,
             database: None,
             mode: config.persistence.sync,
+            generation: 0,
+            tail: None,
             scribe: Scribe::default(),
             batch: Batch::default(),
             pace: Pace::default(),
@@ -159,7 +166,7 @@ impl Keeper {
             return;
         };
         store.note(broker, now);
-        if store.is_due(now) {
+        if store.is_due(now) || !store.is_covered() {
             store.commit(broker, &self.meter, now);
         }
         if store.mode != SyncMode::Always && store.trouble.is_none() {
@@ -211,6 +218,17 @@ impl Store {
             SyncMode::None => Sync::Never,
         };
         let (database, is_new) = Database::open(&self.path, sync)?;
+        if !is_new {
+            database.replay()?;
+        }
+        self.generation = database.generation()?;
+        // Whatever is in a tail is in the database now, or was another one's.
+        self.tail = match self.mode {
+            SyncMode::Always => Tail::remove(&self.path).map(|()| None)?,
+            SyncMode::Interval(_) | SyncMode::None => {
+                Some(Tail::open(&self.path, self.generation)?)
+            }
+        };
         self.database = Some(database);
         self.is_new = is_new;
         Ok(())
@@ -333,6 +351,40 @@ impl Store {
         }
     }
 
+    /// Whether a kill would find all that waits in the tail, where nothing else is waited for.
+    fn is_covered(&mut self) -> bool {
+        if self.trouble.is_some() {
+            return true;
+        }
+        match &mut self.tail {
+            None => true,
+            Some(_) if self.batch.len() > limits::STORE_BATCH_BYTES_MAX => false,
+            Some(tail) => match tail.cover(&self.batch) {
+                Ok(()) => true,
+                Err(error) => {
+                    log::warn!("Error: changes cannot be noted beside the database: {error}.");
+                    false
+                }
+            },
+        }
+    }
+
+    /// All that was told is in the database, as its next generation.
+    fn written(&mut self) {
+        self.batch.clear();
+        self.generation += 1;
+        if let Some(tail) = &mut self.tail {
+            tail.begin(self.generation);
+        }
+    }
+
+    /// Makes the batch the next generation, which voids the tail.
+    fn seal(&mut self) {
+        if self.tail.is_some() {
+            self.batch.push_generation(self.generation + 1);
+        }
+    }
+
     fn next_at(&self) -> Option<Mono> {
         if let Some(trouble) = &self.trouble {
             return Some(trouble.retry_at);
@@ -373,13 +425,14 @@ impl Store {
             let date = Value::Int(reader::seen(now.unix));
             self.batch.push(Op::MetaPut, &[Value::Text("seen"), date]);
         }
+        self.seal();
         let Some(database) = &self.database else {
             return;
         };
         let (began, bytes) = (Instant::now(), meter.read());
         match database.apply(&self.batch) {
             Ok(()) => {
-                self.batch.clear();
+                self.written();
                 let stats = broker.store_stats();
                 let day = now.unix.0 / 86_400;
                 if std::mem::replace(&mut self.day, day) != day {
@@ -446,10 +499,11 @@ impl Store {
         broker.recount(|record| records.push(record));
         self.scribe.write(records.into_iter(), &mut self.batch, now);
         self.scribe.write_unhurried(&mut self.batch, now);
+        self.seal();
         if let Some(database) = &self.database {
             database.replace(&self.batch)?;
         }
-        self.batch.clear();
+        self.written();
         Ok(())
     }
 
@@ -495,10 +549,11 @@ impl Store {
         if trouble.is_lost {
             return self.write_anew(broker, now);
         }
+        self.seal();
         if let Some(database) = &self.database {
             database.apply(&self.batch)?;
         }
-        self.batch.clear();
+        self.written();
         Ok(())
     }
 }

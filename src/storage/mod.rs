@@ -6,6 +6,7 @@
 //!   records ─► scribe ─► batch ─► database        mod      the file: opened, changed, given up
 //!                                                 keeper   when that is done, and what if it fails
 //!                                                 pace     when a commit is worth its sync
+//!                                                 tail     changes that no commit holds yet
 //!                                                 reader   rows into records, at the start
 //!   mosquitto.db ─► import ─► records ─► export ─► mosquitto.db
 //! ```
@@ -22,6 +23,7 @@ mod pace;
 mod reader;
 mod schema;
 mod scribe;
+mod tail;
 
 pub use keeper::Keeper;
 
@@ -31,7 +33,7 @@ use crate::limits;
 use crate::time::Now;
 use batch::Batch;
 use reader::Reader;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use scribe::Scribe;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -282,6 +284,35 @@ impl Database {
         Ok(())
     }
 
+    /// Commits so far, where they are counted: the tail stands behind one of them.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn generation(&self) -> Result<u64, StoreError> {
+        let generation: Option<i64> = self
+            .connection
+            .query_row("SELECT value FROM meta WHERE name='tail'", [], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        Ok(u64::try_from(generation.unwrap_or_default()).unwrap_or_default())
+    }
+
+    /// Applies what was changed behind the last commit and is in no other place than the tail.
+    ///
+    /// # Errors
+    /// What SQLite or the system says: the tail must be left as it is.
+    pub fn replay(&self) -> Result<(), StoreError> {
+        let generation = self.generation()?;
+        let mut batch = tail::read(&self.path, generation)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        log::info!("Changes that no commit held are read from the tail.");
+        batch.push_generation(generation + 1);
+        self.apply(&batch)
+    }
+
     /// Empties every table, within a transaction of the caller's own.
     fn empty(&self) -> Result<(), StoreError> {
         for table in [
@@ -357,7 +388,10 @@ pub fn export(config: &Config, out: &Path, now: Now) -> Result<String, StoreErro
         return Err(StoreError::Failed(what));
     }
     let _lock = Lock::take(&path)?;
-    let (database, _) = Database::open(&path, Sync::Always)?;
+    let (database, is_new) = Database::open(&path, Sync::Always)?;
+    if !is_new {
+        database.replay()?;
+    }
     let mut broker = Broker::new(Rc::new(config.clone()), 0);
     let mut scribe = Scribe::default();
     let reader = Reader::new(&database, &mut broker, &mut scribe, config, now);
@@ -391,7 +425,7 @@ fn set_aside(path: &Path, date: u64) -> io::Result<PathBuf> {
         .find(|aside| !aside.exists())
         .ok_or(io::ErrorKind::AlreadyExists)?;
     fs::rename(path, &aside)?;
-    for ending in ["wal", "shm", "journal"] {
+    for ending in ["wal", "shm", "journal", "tail"] {
         let part = beside(path, ending);
         if part.exists() {
             fs::rename(&part, beside(&aside, ending))?;
