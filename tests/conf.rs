@@ -6,7 +6,7 @@ mod conf_files;
 use conf_files::{Disk, errors, first_error, loaded, settings, warnings};
 use midge::config::bridge::{Direction, RestartTimeout, StartType};
 use midge::config::{
-    Bind, Config, Input, LogTypes, LogWording, SocketDomain, SysVersion, load, read,
+    Bind, Config, Input, LogTypes, LogWording, SocketDomain, SyncMode, SysVersion, load, read,
 };
 use midge::message::QoS;
 
@@ -244,7 +244,8 @@ fn built_in_plugins_are_what_the_options_are() {
     );
     assert_eq!(security.acl_file.as_deref(), Some("/etc/mosquitto/acl"));
     assert!(!security.deny_special_chars);
-    assert_eq!(warnings(&file("plugins.conf")).len(), 1);
+    assert!(config.persistence.enabled);
+    assert_eq!(warnings(&file("plugins.conf")), [""; 0]);
 
     let each = "per_listener_settings true\nplugin_load p /x/mosquitto_password_file.so\n\
                 plugin_opt_password_file /a\nlistener 1\nplugin_use p\nlistener 2\n\
@@ -283,6 +284,62 @@ fn built_in_plugins_are_what_the_options_are() {
     for (text, expected) in rows {
         let error = first_error(text.as_bytes());
         assert!(error.starts_with(&format!("Error: {expected} ")), "{error}");
+    }
+}
+
+#[test]
+fn the_sqlite_plugin_is_the_built_in_store() {
+    let text = |more: &str| {
+        let before = "listener 1883\nplugin /usr/lib/mosquitto_persist_sqlite.so\n";
+        format!("{before}{more}").into_bytes()
+    };
+    let rows = [
+        ("", SyncMode::Interval(5000)),
+        ("plugin_opt_sync extra\n", SyncMode::Always),
+        (
+            "plugin_opt_sync full\nplugin_opt_flush_period 1\n",
+            SyncMode::Always,
+        ),
+        (
+            "plugin_opt_sync normal\nplugin_opt_flush_period 1\n",
+            SyncMode::Interval(1000),
+        ),
+        ("plugin_opt_flush_period 0\n", SyncMode::Always),
+        ("plugin_opt_sync off\n", SyncMode::None),
+        (
+            "plugin_opt_sync off\nmidge_persistence_sync always\n",
+            SyncMode::Always,
+        ),
+    ];
+    for (more, expected) in rows {
+        let persistence = settings(&text(more)).persistence;
+        assert!(persistence.enabled, "{more}");
+        assert_eq!(persistence.sync, expected, "{more}");
+        assert_eq!(warnings(&text(more)), [""; 0], "{more}");
+    }
+    let persistence = settings(&text("plugin_opt_db_file /data/mq.sqlite3\n")).persistence;
+    assert_eq!(persistence.database.as_deref(), Some("/data/mq.sqlite3"));
+    let said = warnings(&text("plugin_opt_page_size 4096\n"));
+    assert!(
+        said[0].contains("The plugin option page_size is accepted, but not in effect"),
+        "{said:?}"
+    );
+    for (more, error) in [
+        (
+            "plugin_opt_sync often\n",
+            "Invalid plugin_opt_sync value (often): it takes extra, full, normal, off.",
+        ),
+        (
+            "plugin_opt_flush_period x\n",
+            "Invalid plugin_opt_flush_period value (x)",
+        ),
+        (
+            "plugin_opt_flush_period 3601\n",
+            "it takes a number from 0 to 3600",
+        ),
+    ] {
+        let said = first_error(&text(more));
+        assert!(said.contains(error), "{said}");
     }
 }
 

@@ -371,6 +371,31 @@ const GROUPS: &[Group] = &[
 /// Options that other tests show, of the real binary unless it says why not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
+        "persistence",
+        "store.rs",
+        "what_was_acknowledged_is_there_after_a_kill_and_after_an_end",
+    ),
+    (
+        "persistence_location",
+        "store.rs",
+        "what_was_acknowledged_is_there_after_a_kill_and_after_an_end",
+    ),
+    (
+        "persistence_file",
+        "store.rs",
+        "the_file_has_the_name_it_is_given",
+    ),
+    (
+        "retained_persistence",
+        "store.rs",
+        "the_file_has_the_name_it_is_given",
+    ),
+    (
+        "midge_persistence_sync",
+        "store.rs",
+        "looser_modes_keep_everything_over_an_end",
+    ),
+    (
         "acl_file",
         "service.rs",
         "users_and_rights_come_from_files_and_change_with_a_reload",

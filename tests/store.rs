@@ -120,6 +120,29 @@ fn looser_modes_keep_everything_over_an_end() {
     }
 }
 
+#[test]
+fn the_file_has_the_name_it_is_given() {
+    for (text, name) in [
+        (
+            "retained_persistence true\npersistence_location FOLDER/\npersistence_file tea.db\n",
+            "tea.db.sqlite3",
+        ),
+        (
+            "plugin /usr/lib/mosquitto_persist_sqlite.so\nplugin_opt_sync full\n\
+             plugin_opt_db_file FOLDER/mq.sqlite3\n",
+            "mq.sqlite3",
+        ),
+    ] {
+        let folder = Folder::new(&format!("store-named-{name}"));
+        let text = format!("listener PORT 127.0.0.1\nuser root\nallow_anonymous true\n{text}");
+        let midge = start(&folder, &text);
+        leaves_something(midge.port);
+        assert!(folder.file(name).exists(), "{:?}", names(&folder));
+        kill(midge);
+        finds_it(start(&folder, &text).port);
+    }
+}
+
 /// Every kind of damage is put aside, said, and does not keep the broker from serving and keeping.
 #[test]
 fn damage_is_put_aside() {

@@ -47,6 +47,9 @@ pub fn look<S: System>(reading: &Reading, runner: &Runner, system: &S, found: &m
 
 /// The file that state is kept in.
 fn kept_at(config: &Config) -> String {
+    if let Some(path) = &config.persistence.database {
+        return path.clone();
+    }
     let directory = config.persistence.location.as_deref().unwrap_or(".");
     let file = config.persistence.file.as_deref().unwrap_or("mosquitto.db");
     format!("{}/{file}", directory.trim_end_matches('/'))

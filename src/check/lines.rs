@@ -97,6 +97,7 @@ fn meaning(option: &'static Opt) -> String {
     let doc = option.doc;
     match option.support {
         Support::Works => doc.to_owned(),
+        Support::Replaced(how) => format!("{doc} It has nothing to do: {how}."),
         Support::Warns(what) => format!("{doc} Not in effect: {what}."),
         Support::Refuses(why) => format!("{doc} midge does not start with it: {why}."),
     }
@@ -123,7 +124,7 @@ const fn reload(reload: Reload) -> &'static str {
 
 const fn support(support: Support) -> &'static str {
     match support {
-        Support::Works => "works",
+        Support::Works | Support::Replaced(_) => "works",
         Support::Warns(_) => "not-in-effect",
         Support::Refuses(_) => "refused",
     }

@@ -201,7 +201,7 @@ impl Loader<'_> {
         match option.support {
             // One warning for the whole bridge stands in for one for each of its options.
             _ if option.scope() == Scope::Bridge => {}
-            Support::Works => {}
+            Support::Works | Support::Replaced(_) => {}
             Support::Warns(what) => self.not_in_effect(option.name, what, place),
             Support::Refuses(why) => {
                 let name = option.name;

@@ -135,6 +135,8 @@ pub struct Persistence {
     pub file: Option<String>,
     /// The directory; `None`: the current one.
     pub location: Option<String>,
+    /// The path of the database; `None`: what `file` and `location` come to.
+    pub database: Option<String>,
     /// Seconds between two saves, or changes between them; 0: only at the end.
     pub autosave_interval: u32,
     /// Whether `autosave_interval` counts changes.
@@ -193,6 +195,7 @@ impl Default for Persistence {
             enabled: false,
             file: None,
             location: None,
+            database: None,
             autosave_interval: 1800,
             autosave_on_changes: false,
             sync: SyncMode::Always,

@@ -69,6 +69,8 @@ pub enum Reload {
 pub enum Support {
     /// What its row says.
     Works,
+    /// What it asks for, and more, whatever its value: these words say how.
+    Replaced(&'static str),
     /// Nothing, and a warning says what is not in effect.
     Warns(&'static str),
     /// It does not start, since it would be less safe than the file asks for; this is why.
@@ -286,9 +288,16 @@ impl Opt {
     pub fn is_secret(&self, name: &str) -> bool {
         match &self.target {
             Target::Bridge(Kind::Secret(_) | Kind::OwnSecret(..)) => true,
-            Target::Section(_, Section::PluginOption, _) => !["password_file", "acl_file"]
-                .iter()
-                .any(|key| name.ends_with(&format!("_opt_{key}"))),
+            Target::Section(_, Section::PluginOption, _) => ![
+                "password_file",
+                "acl_file",
+                "sync",
+                "flush_period",
+                "page_size",
+                "db_file",
+            ]
+            .iter()
+            .any(|key| name.ends_with(&format!("_opt_{key}"))),
             Target::Alias(of) => find(of).is_some_and(|option| option.is_secret(name)),
             _ => false,
         }
@@ -386,6 +395,12 @@ impl Opt {
     /// A row whose option is not in effect.
     const fn warns(mut self, what: &'static str) -> Self {
         self.support = Support::Warns(what);
+        self
+    }
+
+    /// A row whose option asks for what happens anyway.
+    const fn replaced(mut self, how: &'static str) -> Self {
+        self.support = Support::Replaced(how);
         self
     }
 

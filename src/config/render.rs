@@ -11,7 +11,7 @@ pub fn render_table() -> String {
     );
     for option in all() {
         let since = match option.support {
-            Support::Works => "0.1",
+            Support::Works | Support::Replaced(_) => "0.1",
             _ if option.is_ignored() => "never",
             _ => "not yet",
         };
@@ -76,6 +76,7 @@ fn details(page: &mut Page, option: &Opt) {
     }
     match option.support {
         Support::Works => {}
+        Support::Replaced(how) => page.sentences(&format!("It has nothing to do: {how}.")),
         Support::Warns(what) => page.sentences(&format!("Not in effect: {what}.")),
         Support::Refuses(why) => {
             page.sentences(&format!("midge does not start with it: {why}."));
@@ -92,6 +93,7 @@ fn details(page: &mut Page, option: &Opt) {
 fn note(option: &'static Opt) -> String {
     let support = match option.support {
         Support::Works => String::new(),
+        Support::Replaced(how) => format!("nothing to do: {how}"),
         Support::Warns(what) => format!("accepted with a warning: {what}"),
         Support::Refuses(why) => format!("refused: {why}"),
     };

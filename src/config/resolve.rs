@@ -6,7 +6,8 @@ use super::listener::{Listener, Protocol, Security};
 use super::parse::Place;
 use super::problem::{Caution, ConfigError, Problem, Warning};
 use super::reading::Begun;
-use super::{Bridge, Config, DEFAULT_PORT, Destinations, Log};
+use super::value::Invalid;
+use super::{Bridge, Config, DEFAULT_PORT, Destinations, Log, SyncMode};
 use std::collections::HashSet;
 
 const NO_WEBSOCKETS: Problem = Problem::Refused {
@@ -14,12 +15,17 @@ const NO_WEBSOCKETS: Problem = Problem::Refused {
     why: "this midge was built without WebSockets, so that clients would find nobody there",
 };
 
+/// Seconds between two syncs at most, as with `midge_persistence_sync interval`.
+const FLUSH_PERIOD_MAX_S: u32 = 3600;
+
 /// What a plugin is to midge.
 enum Known {
     /// mosquitto's password file, as a plugin.
     PasswordFile,
     /// mosquitto's access rules, as a plugin.
     AclFile,
+    /// mosquitto's SQLite store: midge's own takes its place.
+    Store,
     /// Something that can be missing, with words for what is not in effect.
     Dispensable(&'static str),
     /// Something that cannot, with the reason.
@@ -46,6 +52,7 @@ impl Draft {
         for plugin in &self.plugins {
             check_plugin(plugin, &mut findings);
         }
+        self.keep_as_plugins_say(&mut findings);
         self.config.local_only = self.listeners.is_empty() && !self.default_is_asked;
         let drafts = self.listener_drafts(ports, &mut findings);
         check_places(&drafts, &mut findings);
@@ -147,6 +154,42 @@ impl Draft {
             }
         }
         drafts
+    }
+
+    /// Has the state kept as the options of mosquitto's SQLite plugin say, which has no lines but
+    /// those; an explicit `midge_persistence_sync` says more exactly when.
+    fn keep_as_plugins_say(&mut self, findings: &mut Findings<'_>) {
+        let is_explicit = self
+            .place(Owner::Broker, "midge_persistence_sync")
+            .is_some();
+        for plugin in &self.plugins {
+            if !matches!(known(&plugin.path), Known::Store) {
+                continue;
+            }
+            let mut given = StoreOptions::default();
+            for (key, value, place) in &plugin.options {
+                match given.take(key, value) {
+                    Ok(true) => {}
+                    Ok(false) => findings.warn(place, Caution::PluginOption { key: key.clone() }),
+                    Err(invalid) => {
+                        let name = format!("plugin_opt_{key}");
+                        let first = None;
+                        let problem = Problem::Value {
+                            name,
+                            invalid,
+                            first,
+                        };
+                        findings.error(place, problem);
+                    }
+                }
+            }
+            let persistence = &mut self.config.persistence;
+            persistence.enabled = true;
+            persistence.database = given.database.take();
+            if !is_explicit {
+                persistence.sync = given.mode();
+            }
+        }
     }
 
     /// What a listener has that says nothing else.
@@ -322,6 +365,69 @@ fn check_places(drafts: &[(Owner, ListenerDraft)], findings: &mut Findings<'_>) 
     }
 }
 
+/// What the options of mosquitto's SQLite plugin ask for.
+#[derive(Debug)]
+struct StoreOptions {
+    sync: SyncMode,
+    flush_period_s: u32,
+    database: Option<String>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            sync: SyncMode::Interval(0),
+            flush_period_s: 5,
+            database: None,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Takes one option. `false`: it means nothing to the built-in store.
+    fn take(&mut self, key: &str, value: &str) -> Result<bool, Invalid> {
+        match key {
+            "sync" => {
+                self.sync = match value {
+                    "extra" | "full" => SyncMode::Always,
+                    "normal" => SyncMode::Interval(0),
+                    "off" => SyncMode::None,
+                    _ => {
+                        return Err(Invalid::NotOneOf {
+                            given: value.to_owned(),
+                            known: vec!["extra", "full", "normal", "off"],
+                        });
+                    }
+                }
+            }
+            "flush_period" => {
+                let given = value.parse();
+                let given: i64 = given.map_err(|_| Invalid::NotNumber(value.to_owned()))?;
+                let (min, max) = (0, FLUSH_PERIOD_MAX_S);
+                let period = u32::try_from(given).ok().filter(|period| *period <= max);
+                self.flush_period_s = period.ok_or(Invalid::OutOfRange {
+                    given,
+                    min,
+                    max: i64::from(max),
+                })?;
+            }
+            "db_file" => self.database = Some(value.to_owned()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Where the plugin writes every so many seconds, a commit is synced so often; without a
+    /// period, each one.
+    fn mode(&self) -> SyncMode {
+        match self.sync {
+            SyncMode::Interval(_) if self.flush_period_s == 0 => SyncMode::Always,
+            SyncMode::Interval(_) => SyncMode::Interval(self.flush_period_s * 1000),
+            mode => mode,
+        }
+    }
+}
+
 /// What the plugin at `path` is, by the name of its file.
 fn known(path: &str) -> Known {
     let file = path.rsplit('/').next().unwrap_or(path);
@@ -329,7 +435,7 @@ fn known(path: &str) -> Known {
     match stem {
         "mosquitto_password_file" => Known::PasswordFile,
         "mosquitto_acl_file" => Known::AclFile,
-        "mosquitto_persist_sqlite" => Known::Dispensable("state is not kept over a restart"),
+        "mosquitto_persist_sqlite" => Known::Store,
         "mosquitto_sparkplug_aware" => {
             Known::Dispensable("Sparkplug certificates are not kept as retained messages")
         }
@@ -355,6 +461,7 @@ fn check_plugin(plugin: &PluginDraft, findings: &mut Findings<'_>) {
         Known::Dispensable(what) => {
             return findings.warn(&plugin.place, Caution::PluginNotInEffect { path, what });
         }
+        Known::Store => return,
         Known::PasswordFile => "password_file",
         Known::AclFile => "acl_file",
     };
@@ -379,7 +486,7 @@ fn apply_plugin(plugin: &PluginDraft, security: &mut SecurityDraft, findings: &m
             security.deny_special_chars = Some(plugin.deny_special_chars);
             ("acl_file", &mut security.acl_file)
         }
-        Known::Dispensable(_) | Known::Needed(_) => return,
+        Known::Store | Known::Dispensable(_) | Known::Needed(_) => return,
     };
     for (_, path, place) in plugin.options.iter().filter(|(key, ..)| key == option) {
         match file {

@@ -99,6 +99,9 @@ struct Store {
 /// Where the state of a broker with this configuration is kept.
 pub fn path(config: &Config) -> PathBuf {
     let persistence = &config.persistence;
+    if let Some(path) = &persistence.database {
+        return path.into();
+    }
     let name = match &persistence.file {
         Some(name) => format!("{name}.sqlite3"),
         None => FILE_NAME.to_owned(),

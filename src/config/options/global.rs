@@ -12,7 +12,7 @@ const INT_MAX: i64 = i32::MAX as i64;
 const NO_BUFFERS: &str = "connections have no read buffers of their own here";
 
 const NO_SAVES: &str =
-    "state is written as it changes; midge_persistence_sync says when it is safe";
+    "every change is written as it happens, and midge_persistence_sync says when it is safe";
 
 const fn global(
     name: &'static str,
@@ -42,14 +42,14 @@ pub(super) const ROWS: &[Opt] = &[
         "Seconds between two saves of all state, or changes between them with \
              autosave_on_changes; 0 saves at the end only.",
     )
-    .warns(NO_SAVES),
+    .replaced(NO_SAVES),
     global(
         "autosave_on_changes",
         "false",
         Kind::Bool(|c| &mut c.persistence.autosave_on_changes),
         "Makes autosave_interval a number of changes.",
     )
-    .warns(NO_SAVES),
+    .replaced(NO_SAVES),
     global(
         "check_retain_source",
         "false",
@@ -235,7 +235,8 @@ pub(super) const ROWS: &[Opt] = &[
         "persistence_file",
         "mosquitto.db",
         text(|c| &mut c.persistence.file),
-        "The name of the file that state is kept in.",
+        "A mosquitto.db under this name is imported at the first start; state is kept in the file \
+             of this name and .sqlite3, or in midge.sqlite3.",
     )
     .at(Reload::Restart),
     global(
@@ -382,7 +383,8 @@ pub(super) const ROWS: &[Opt] = &[
             },
         ),
         "When what persistence keeps is safe from a power cut: before it is acknowledged, MS \
-             milliseconds later at most, or when the system writes it.",
+             milliseconds later at most, or when the system writes it. Nothing acknowledged is \
+             lost to a kill in any of them.",
     )
     .at(Reload::Restart)
     .note("midge's own"),
