@@ -275,7 +275,7 @@ fn bounds_that_are_none() {
 #[test]
 fn paths_that_depend_on_where_midge_is_started() {
     let text = "listener 1883\npassword_file passwd\n";
-    let t = Machine::with(text).file("/work/passwd", &users(&["ann"]), (ROOT, MOSQUITTO, 0o640));
+    let t = Machine::with(text).file("/srv/passwd", &users(&["ann"]), (ROOT, MOSQUITTO, 0o640));
     finds(
         &t,
         &[

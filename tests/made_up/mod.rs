@@ -131,7 +131,7 @@ pub fn program(name: &str, config: Option<&str>) -> InTheWay {
 
 impl Files for Machine {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let absolute = format!("/work/{path}");
+        let absolute = format!("/srv/{path}");
         let path = if path.starts_with('/') {
             path
         } else {
@@ -175,7 +175,7 @@ impl System for Machine {
     }
 
     fn trail(&self, path: &str) -> Trail {
-        let absolute = format!("/work/{path}");
+        let absolute = format!("/srv/{path}");
         let path = if path.starts_with('/') {
             path
         } else {
