@@ -47,7 +47,9 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "SIGRTMIN",
-        "Opens the log file again, for it may have been moved away.",
+        "Opens the log file again, for it may have been moved away. Its number is 34, or 35 where \
+         midge is linked with musl, as in its packages: what kill(1) sends by that name, 34, ends \
+         such a midge. SIGHUP opens the log file everywhere.",
     ),
 ];
 
