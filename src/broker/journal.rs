@@ -3,7 +3,7 @@
 //! way, and allocates nothing.
 //!
 //! Some facts are *promised*: an acknowledgement tells a client that the broker has them. Whoever
-//! keeps the records lets nothing leave for the connections named in [`Journal::held`] until they
+//! keeps the records lets nothing leave for the connections named in `Journal::held` until they
 //! are safe. The others (a message has landed, a client has come) may be lost with the last seconds
 //! before a crash: the protocol repeats what they were about.
 
