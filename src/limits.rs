@@ -353,3 +353,7 @@ pub const STORE_RETRY_MS: u64 = 1000;
 /// Seconds since 1970 that no clock can be before: 2026 began. A board without a clock of its own
 /// starts in 1970, and nothing expires until it knows better.
 pub const CLOCK_MIN_S: u64 = 1_767_225_600;
+
+/// Seconds that a plausible clock may be behind what the store was written at, and the store is
+/// believed: boards without a clock start at the date of their image or of their last save.
+pub const CLOCK_BEHIND_MAX_S: u64 = 366 * 86_400;

@@ -5,7 +5,7 @@ mod table;
 
 use process::{Folder, MIDGE, Midge, free_port, read_packet, start};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
@@ -278,6 +278,100 @@ fn a_missing_directory_refuses_acknowledgements_until_it_is_there() {
     leaves_something(midge.port);
     kill(midge);
     finds_it(start(&folder, &text).port);
+}
+
+/// What could not be read at the start is read when it can be, and nothing of it is lost.
+#[test]
+fn a_database_that_comes_late_is_read_then() {
+    let folder = Folder::new("store-late");
+    let text = CONFIGURATION.replace("FOLDER", "FOLDER/disk");
+    let (disk, away) = (folder.file("disk"), folder.file("away"));
+    fs::create_dir(&disk).unwrap();
+    let midge = start(&folder, &text);
+    leaves_something(midge.port);
+    kill(midge);
+    fs::rename(&disk, &away).unwrap();
+    let midge = start(&folder, &text);
+    assert!(midge.log().contains("state cannot be kept in"));
+    let (mut bob, is_present) = opens(midge.port, connect("bob").durable());
+    assert!(!is_present);
+    let (mut ann, _) = opens(midge.port, connect("ann"));
+    ann.write_all(&publish("tea/cup", "new").retain().bytes(V311))
+        .unwrap();
+    asks(&mut ann, pingreq(), pingresp());
+    fs::rename(&away, &disk).unwrap();
+    midge.waits_for_log("State is kept in");
+    assert_eq!(bob.read(&mut [0; 9]).unwrap(), 0, "it is to come again");
+    finds_it(midge.port);
+    let (mut cat, _) = opens(midge.port, connect("cat"));
+    asks(&mut cat, subscribe(1, "tea/cup", 0), suback(1, &[0]));
+    let cup = publish("tea/cup", "new").retain().bytes(V311);
+    assert_eq!(read_packet(&mut cat), cup, "what came meanwhile is there");
+    kill(midge);
+    let midge = start(&folder, &text);
+    assert!(opens(midge.port, connect("bob").durable()).1);
+    let mut cat = midge.subscriber("cat", "tea/cup", 0);
+    assert_eq!(read_packet(&mut cat), cup, "and is kept");
+}
+
+/// Writes beyond this many bytes of a file fail from now on.
+fn limits_files(midge: &Midge, bytes: &str) {
+    let mut command = Command::new("prlimit");
+    let pid = midge.child.id().to_string();
+    command.args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]);
+    assert!(command.status().unwrap().success());
+}
+
+/// A disk that takes no more refuses what would have to be kept, and takes it when it can again.
+#[test]
+fn a_disk_that_refuses_is_tried_again() {
+    for mode in ["always", "interval 60000", "none"] {
+        let folder = Folder::new(&format!("store-refusing-{}", &mode[..4]));
+        let text = format!("{CONFIGURATION}midge_persistence_sync {mode}\n");
+        let text = text.replace("FOLDER", folder.path.to_str().unwrap());
+        let midge = Midge::start_as(|port| {
+            let path = folder.writes("midge.conf", &text.replace("PORT", &port.to_string()));
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", "trap '' XFSZ; exec \"$0\" -c \"$1\"", MIDGE])
+                .arg(path);
+            command
+        });
+        leaves_something(midge.port);
+        // The log of the broker itself is a file, too.
+        limits_files(&midge, "65536");
+        let mut ann = midge.client(V5, "ann");
+        let filler = "x".repeat(10_000);
+        let mut taken = 0;
+        while !midge.log().contains("state cannot be kept in") {
+            let packet = publish(&format!("fill/{taken}"), &filler).retain();
+            ann.write_all(&packet.qos1(7).bytes(V5)).unwrap();
+            taken += 1;
+            assert!(taken < 100, "{mode}: nothing was refused");
+            // The acknowledgement that does not come waits for the disk.
+            let wait = Duration::from_millis(100);
+            ann.set_read_timeout(Some(wait)).unwrap();
+            if ann.peek(&mut [0]).is_ok() {
+                read_packet(&mut ann);
+            }
+        }
+        let mut eve = midge.client(V5, "eve");
+        let packet = publish("fill/eve", "refused").retain().qos1(7).bytes(V5);
+        eve.write_all(&packet).unwrap();
+        let answer = read_packet(&mut eve);
+        assert_eq!((answer[0], answer[4]), (0x40, 0x97), "{mode}: {answer:x?}");
+        limits_files(&midge, "unlimited");
+        midge.waits_for_log("State is kept in");
+        ann.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(read_packet(&mut ann)[0], 0x40, "{mode}: the last one");
+        kill(midge);
+        let midge = start(&folder, &text);
+        finds_it(midge.port);
+        let mut cat = midge.subscriber("cat", "fill/#", 0);
+        for _ in 0..taken {
+            assert_eq!(read_packet(&mut cat)[0] & 0xf1, 0x31, "{mode}");
+        }
+    }
 }
 
 struct Mosquitto(Child, u16);

@@ -39,6 +39,8 @@ pub enum Cause {
     Transport(&'static str),
     /// The broker is stopping.
     ServerShuttingDown,
+    /// Kept sessions can be taken back only now, and this connection does not have its own.
+    StateReturned,
     /// No packet came for one and a half Keep Alives.
     KeepAliveTimeout,
     /// A packet was begun and not ended in time.
@@ -133,7 +135,9 @@ impl Cause {
             // `Choice:` there is none for a packet alone.
             Self::KeepAliveTimeout | Self::UnfinishedPacket => ReasonCode::KeepAliveTimeout,
             Self::NoConnect => ReasonCode::MaximumConnectTime,
-            Self::TooManyConnections | Self::TooManyLogins => ReasonCode::ServerBusy,
+            Self::TooManyConnections | Self::TooManyLogins | Self::StateReturned => {
+                ReasonCode::ServerBusy
+            }
             Self::TooManySessions | Self::MemoryShort => ReasonCode::QuotaExceeded,
             Self::ClientIdentifierPrefix => ReasonCode::NotAuthorized,
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
@@ -215,7 +219,9 @@ impl Cause {
             Self::SessionTakenOver => {
                 format!("Client {name} already connected, closing old connection.")
             }
-            Self::ServerShuttingDown => format!("Client {name} disconnected: {self}."),
+            Self::ServerShuttingDown | Self::StateReturned => {
+                format!("Client {name} disconnected: {self}.")
+            }
             _ if self.log_words() == "not authorised" => {
                 format!("Client {name} disconnected, not authorised.")
             }
@@ -238,6 +244,7 @@ impl Cause {
             | Self::ClosedByClient
             | Self::Socket(_)
             | Self::ServerShuttingDown
+            | Self::StateReturned
             | Self::KeepAliveTimeout
             | Self::UnfinishedPacket
             | Self::NoConnect
@@ -255,6 +262,7 @@ impl fmt::Display for Cause {
             Self::ClosedByClient => f.write_str("connection closed by client"),
             Self::Socket(kind) => write!(f, "connection lost, {kind}"),
             Self::ServerShuttingDown => f.write_str("server shutting down"),
+            Self::StateReturned => f.write_str("what was kept is there again"),
             Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
             Self::UnfinishedPacket => {
                 let wait_s = limits::PACKET_WAIT_S;

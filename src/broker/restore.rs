@@ -3,16 +3,18 @@
 //! from the start; and who is held until what was told is safe.
 
 use super::Broker;
+use super::cause::Cause;
 use super::disconnect;
 use super::distribute::distribute_within;
 use super::inflight::{Awaits, Delivery};
-use super::key::{GroupId, SessionId};
+use super::key::{ConnId, GroupId, SessionId};
 use super::record::{Place, Record, SessionRecord, SubscriptionRecord};
 use super::session::{NEVER_EXPIRES, Session};
 use super::state::State;
 use super::stats::StoreStats;
 use super::subscriptions::{Subscription, Terms};
 use super::timers::TimerKey;
+use crate::config::Config;
 use crate::limits;
 use crate::message::{Message, PacketIdentifier};
 use crate::time::{Mono, Now};
@@ -65,6 +67,30 @@ impl Broker {
             | Record::Released(..)
             | Record::Cleared(_) => false,
         }
+    }
+
+    /// The key that the next session gets that is taken back.
+    pub fn next_session(&self) -> SessionId {
+        self.state.sessions.next_key()
+    }
+
+    /// Ends every connection and session, for the sessions that were remembered can be taken back
+    /// only now. Nobody was promised anything meanwhile; who comes again finds what was kept.
+    pub fn make_way(&mut self, now: Now) {
+        let state = &mut self.state;
+        let conns: Vec<ConnId> = state.clients.iter().map(|(conn, _)| conn).collect();
+        for conn in conns {
+            disconnect::close_connection(conn, Cause::StateReturned, state, now);
+        }
+        let sessions: Vec<SessionId> = state.sessions.iter().map(|(id, _)| id).collect();
+        for id in sessions {
+            disconnect::end_session(id, state, now);
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Rc<Config> {
+        &self.state.config
     }
 
     /// All that the journal has told is safe: who has waited for it is written to again.
@@ -306,6 +332,10 @@ fn retained(message: &Rc<Message>, state: &mut State, now: Now) -> bool {
         config,
         ..
     } = state;
+    // Where it is taken back late, there may be a newer one.
+    if retained.bytes_at(publication.topic).is_some() {
+        return true;
+    }
     retained.retain(&mut publication);
     let sweep_at = retained.sweep_at(config, now.mono);
     timers.arm(TimerKey::Sweep, sweep_at, &mut retained.timer_at);

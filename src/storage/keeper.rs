@@ -21,6 +21,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// The file in `persistence_location`, unless `persistence_file` gives it another name.
@@ -333,6 +334,25 @@ impl Store {
         }
     }
 
+    /// Gives the broker what could not be read at the start.
+    fn read_late(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
+        log::info!(
+            "{} can be read now. All clients are disconnected, so that they find their sessions.",
+            self.path.display()
+        );
+        broker.make_way(now);
+        // What was told of others was never written; their names are used again.
+        drop(broker.effects().journal.take());
+        self.scribe = Scribe::default();
+        let config = Rc::clone(broker.config());
+        let counts = self.read(broker, &config, now);
+        broker.effects().journal.begin(counts.last_place);
+        match self.database {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Failed("it could not be read".to_owned())),
+        }
+    }
+
     /// Takes over what the core has told.
     fn note(&mut self, broker: &mut Broker, now: Now) {
         let journal = &mut broker.effects().journal;
@@ -423,7 +443,7 @@ impl Store {
             return;
         }
         // Once a minute at most: it costs a page.
-        if now.unix.0 >= self.seen_s + 60 {
+        if now.unix.0.abs_diff(self.seen_s) >= 60 {
             self.seen_s = now.unix.0;
             let date = Value::Int(reader::seen(now.unix));
             self.batch.push(Op::MetaPut, &[Value::Text("seen"), date]);
@@ -542,12 +562,10 @@ impl Store {
         now: Now,
     ) -> Result<(), StoreError> {
         if self.database.is_none() {
-            if self.path.exists() {
-                return Err(StoreError::Failed(
-                    "it has come only now, and was not restored".to_owned(),
-                ));
-            }
             self.open()?;
+            if !self.is_new {
+                self.read_late(broker, now)?;
+            }
         }
         if trouble.is_lost {
             return self.write_anew(broker, now);

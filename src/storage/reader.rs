@@ -120,8 +120,7 @@ impl<'r> Reader<'r> {
             })
             .optional()?;
         let seen = u64::try_from(seen.unwrap_or_default()).unwrap_or_default();
-        let believed = self.now.unix.0.max(seen).max(limits::CLOCK_MIN_S);
-        Ok(believed)
+        Ok(believed(self.now.unix.0, seen))
     }
 
     /// The instant of a date.
@@ -157,7 +156,7 @@ impl<'r> Reader<'r> {
         let sql = "SELECT id, client, user, port, interval, connected, ends, will_at FROM sessions \
                    ORDER BY id";
         self.each(sql, |reader, row| {
-            let id = SessionId::from_index(reader.sessions.len());
+            let id = reader.broker.next_session();
             let port: Option<u16> = row.get(3)?;
             let listeners = &reader.config.listeners;
             let listener = listeners.iter().position(|one| Some(one.port) == port);
@@ -364,6 +363,16 @@ impl<'r> Reader<'r> {
     }
 }
 
+/// The date, by a clock that says `now`, of a store that was written to when it said `seen`. A clock
+/// that cannot be right knows less than the store does. One that can is believed, unless it is a
+/// little behind: where it is far behind, it was wrong then, and would have everything expire.
+fn believed(now: u64, seen: u64) -> u64 {
+    if now < limits::CLOCK_MIN_S || seen <= now.saturating_add(limits::CLOCK_BEHIND_MAX_S) {
+        return now.max(seen).max(limits::CLOCK_MIN_S);
+    }
+    now
+}
+
 /// The first two bits of the flags of a row.
 fn qos(flags: i64) -> QoS {
     match flags & 3 {
@@ -396,4 +405,28 @@ fn identifiers(value: ValueRef<'_>) -> SubscriptionIdentifiers {
 /// Where the clock stands, for the store to know it again.
 pub fn seen(now: Unix) -> i64 {
     i64::try_from(now.0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_believed_as_far_as_it_can_be() {
+        const NOW: u64 = limits::CLOCK_MIN_S + 100_000_000;
+        const DAY: u64 = 86_400;
+        // What the clock says, what it said when the store was written, what is believed.
+        let rows = [
+            (NOW, 0, NOW),
+            (NOW, NOW - DAY, NOW),
+            (NOW, NOW + DAY, NOW + DAY),
+            (NOW, NOW + 50 * 366 * DAY, NOW),
+            (0, NOW, NOW),
+            (0, 0, limits::CLOCK_MIN_S),
+            (300, 200, limits::CLOCK_MIN_S),
+        ];
+        for (now, seen, expected) in rows {
+            assert_eq!(believed(now, seen), expected, "{now}, {seen}");
+        }
+    }
 }
