@@ -374,6 +374,69 @@ fn a_disk_that_refuses_is_tried_again() {
     }
 }
 
+/// As many sessions, each with a subscription and a message that waits, and as many retained
+/// messages as `MIDGE_SESSIONS` says; the log says how long it takes.
+#[test]
+fn many_sessions_come_back() {
+    let count = std::env::var("MIDGE_SESSIONS").map_or(5000, |count| count.parse().unwrap());
+    let folder = Folder::new("store-many");
+    let mut midge = start(&folder, CONFIGURATION);
+    leaves_something(midge.port);
+    midge.signals("-TERM");
+    assert!(midge.ends().success());
+    let database = rusqlite::Connection::open(folder.file("midge.sqlite3")).unwrap();
+    let rows =
+        format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{count})");
+    // In place of all that is there, as the one session and message are, with names of their own.
+    for sql in [
+        "CREATE TEMP TABLE s AS SELECT * FROM sessions LIMIT 1",
+        "CREATE TEMP TABLE q AS SELECT * FROM queue LIMIT 1",
+        "CREATE TEMP TABLE r AS SELECT * FROM retained LIMIT 1",
+        "DELETE FROM sessions",
+        "DELETE FROM subscriptions",
+        "DELETE FROM queue",
+        "DELETE FROM retained",
+        "INSERT INTO sessions N SELECT i, 'bob' || i, user, port, interval, connected, ends, \
+         will_at FROM n, s",
+        "INSERT INTO subscriptions N SELECT i, 'tea/' || i || '/#', 1, NULL FROM n",
+        "INSERT INTO queue N SELECT i, i, NULL, flags, NULL, NULL, NULL, NULL, topic, NULL, \
+         payload FROM n, q",
+        "INSERT INTO retained N SELECT 'tea/' || i || '/pot', flags, expires, client, user, \
+         properties, payload FROM n, r",
+    ] {
+        let sql = match sql.strip_prefix("INSERT") {
+            Some(insert) => format!("{rows} INSERT{}", insert.replace(" N ", " ")),
+            None => sql.to_owned(),
+        };
+        database.execute_batch(&sql).unwrap();
+    }
+    drop(database);
+    let midge = start(&folder, CONFIGURATION);
+    let log = midge.log();
+    let words = format!(
+        "Restored {count} sessions with {count} subscriptions and {count} messages, and {count} \
+         retained messages"
+    );
+    assert!(log.contains(&words), "{log}");
+    eprintln!(
+        "{}",
+        log.lines().find(|line| line.contains(&words)).unwrap()
+    );
+    let (mut bob, is_present) = opens(midge.port, connect(&format!("bob{count}")).durable());
+    assert!(is_present);
+    assert_eq!(
+        read_packet(&mut bob),
+        publish("tea/green", "hot").qos1(1).bytes(V311)
+    );
+    let mut cat = midge.subscriber("cat", &format!("tea/{count}/pot"), 0);
+    assert_eq!(
+        read_packet(&mut cat)[..2],
+        publish(&format!("tea/{count}/pot"), "full")
+            .retain()
+            .bytes(V311)[..2]
+    );
+}
+
 struct Mosquitto(Child, u16);
 
 impl Mosquitto {
