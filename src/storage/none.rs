@@ -29,7 +29,7 @@ pub fn export(_: &Config, _: &Path, _: Now) -> Result<String, StoreError> {
 
 /// What keeps the state of a broker: nothing.
 #[derive(Debug, Default)]
-pub struct Keeper;
+pub struct Keeper {}
 
 impl Keeper {
     /// Says that nothing is kept, if the configuration asks for it.
