@@ -217,3 +217,77 @@ fn connections_are_not_logged_if_so_set() {
     });
     assert_eq!(ends(&mut t), [""; 0]);
 }
+
+#[test]
+fn a_full_queue_is_said_once_and_in_the_end_how_many_were_dropped() {
+    listen();
+    let mut t = Table::with(|config| config.max_queued_messages = 2);
+    let ann = t.client(V311, "ann");
+    let mut bob = t.connects(V311, connect("bob").durable());
+    t.sends(bob, subscribe(1, "tea", 1));
+    t.gets(bob, suback(1, &[1]));
+    for episode in 0..2 {
+        t.drops(bob);
+        lines();
+        for id in 1..=5 {
+            t.sends(ann, publish("tea", "hot").qos1(id));
+            t.gets(ann, puback(id));
+        }
+        let expected = ["Outgoing messages are being dropped for client bob."];
+        assert_eq!(lines(), expected, "episode {episode}");
+        bob = t.connects(V311, connect("bob").durable());
+        let said = lines();
+        assert_eq!(
+            said.last().map(String::as_str),
+            Some("3 outgoing messages were dropped for client bob, which keeps up again."),
+            "episode {episode}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_slow_reader_is_said_once_and_in_the_end_how_many_were_dropped() {
+    listen();
+    let mut t = Table::new();
+    let (ann, bob) = (t.client(V311, "ann"), t.client(V311, "bob"));
+    t.sends(bob, subscribe(1, "tea", 0));
+    t.gets(bob, suback(1, &[0]));
+    for episode in 0..2 {
+        t.stalls(bob);
+        lines();
+        for _ in 0..7 {
+            t.sends(
+                ann,
+                publish("tea", vec![7; midge::limits::WRITE_QUEUE_BYTES_MAX / 4]),
+            );
+        }
+        let expected = ["Outgoing messages are being dropped for client bob."];
+        assert_eq!(lines(), expected, "episode {episode}");
+        let dropped = t.broker.stats().dropped_slow_reader / (episode + 1);
+        t.reads_again(bob);
+        t.takes(bob);
+        t.sends(ann, publish("tea", "back"));
+        t.gets(bob, publish("tea", "back"));
+        let words = "outgoing messages were dropped for client bob, which keeps up again.";
+        assert_eq!(lines(), [format!("{dropped} {words}")], "episode {episode}");
+    }
+}
+
+#[test]
+fn a_session_that_ends_says_how_many_it_never_got() {
+    listen();
+    let mut t = Table::with(|config| config.max_queued_messages = 1);
+    let ann = t.client(V311, "ann");
+    let bob = t.connects(V5, connect("bob").lasting(60));
+    t.sends(bob, subscribe(1, "tea", 1));
+    t.gets(bob, suback(1, &[1]));
+    t.drops(bob);
+    for id in 1..=3 {
+        t.sends(ann, publish("tea", "hot").qos1(id));
+        t.gets(ann, puback(id));
+    }
+    lines();
+    t.passes(61);
+    let words = "2 outgoing messages were dropped for client bob, whose session has ended.";
+    assert!(lines().iter().any(|line| line == words));
+}

@@ -309,6 +309,19 @@ impl Line<'_> {
             identifiers: receiver.identifiers.as_slice(),
         };
         self.send_publish(publication, &head, now);
+        self.note_keeping_up();
+    }
+
+    /// An episode of dropped messages ends when nothing waits in the session, and little in front of
+    /// it.
+    #[inline]
+    fn note_keeping_up(&mut self) {
+        if self.session.dropped > 0 {
+            let queued = self.session.flights.as_ref().map_or(0, |f| f.queued());
+            if queued == 0 && self.client.output.bytes() <= limits::SLOW_READER_BYTES {
+                self.session.end_dropping("which keeps up again");
+            }
+        }
     }
 
     /// Whether there is too little memory to send a message at QoS 0, which is dropped then.
@@ -448,7 +461,7 @@ impl Line<'_> {
     pub fn pump(&mut self, now: Now) {
         while self.has_room() {
             let Some(flights) = &mut self.session.flights else {
-                return;
+                break;
             };
             if let Some(flight) = flights.next_unsent() {
                 flight.sent = true;
@@ -486,6 +499,7 @@ impl Line<'_> {
             }
         }
         self.session.trim_flights(self.spare_flights);
+        self.note_keeping_up();
     }
 
     /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP, with `sentence` as Reason String where the client

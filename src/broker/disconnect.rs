@@ -238,6 +238,7 @@ pub fn end_session(id: SessionId, state: &mut State, now: Now) {
         return;
     };
     debug_assert!(session.conn.is_none(), "its connection ends first");
+    session.end_dropping("whose session has ended");
     state.effects.journal.ended(id, &mut session);
     for node in session.subscriptions {
         state.subscriptions.remove(node, id);

@@ -47,6 +47,8 @@ impl Tables<'_> {
             payload_bytes,
         } = relayed;
         let session = self.sessions.get(subscription.session);
+        // Where messages were dropped, the end of that is to be said.
+        let session = session.filter(|session| session.dropped == 0);
         let conn = session.and_then(|session| session.conn);
         let Some((conn, client)) = conn.and_then(|conn| Some((conn, self.clients.get_mut(conn)?)))
         else {

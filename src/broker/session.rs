@@ -111,8 +111,8 @@ pub struct Session {
     pub last_packet_identifier: u16,
     /// How many after that one are known to be free.
     pub free_packet_identifiers: u16,
-    /// Whether messages to it have been dropped since its queue was last empty (said once).
-    pub dropping: bool,
+    /// Messages to it that were dropped in the present episode, which ends when it keeps up again.
+    pub dropped: u32,
 }
 
 impl Session {
@@ -132,7 +132,7 @@ impl Session {
             timer_at: Mono::NEVER,
             last_packet_identifier: 0,
             free_packet_identifiers: 0,
-            dropping: false,
+            dropped: 0,
         }
     }
 
@@ -173,15 +173,24 @@ impl Session {
         if let Some(flights) = self.flights.take_if(|flights| flights.is_empty()) {
             spare.give_back(flights);
         }
-        let queued = self.flights.as_ref().map_or(0, |flights| flights.queued());
-        self.dropping &= queued > 0;
     }
 
-    /// Says once per episode that messages to it are lost.
+    /// Counts a message to it that is dropped; the first of an episode is said in the log.
+    #[cold]
     pub fn note_dropping(&mut self) {
-        if !std::mem::replace(&mut self.dropping, true) {
+        if self.dropped == 0 {
             let name = self.client_identifier();
             log::info!("Outgoing messages are being dropped for client {name}.");
+        }
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
+    /// Says how many messages were dropped, if any were, now that the episode is over, and why it is.
+    pub fn end_dropping(&mut self, why: &str) {
+        let count = std::mem::take(&mut self.dropped);
+        if count > 0 {
+            let name = self.client_identifier();
+            log::info!("{count} outgoing messages were dropped for client {name}, {why}.");
         }
     }
 
