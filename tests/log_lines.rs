@@ -1,56 +1,10 @@
 //! What the log says of connections, and how often.
 
 mod table;
-use log::{Level, LevelFilter, Log, Metadata, Record};
 use midge::codec::dialect::ProtocolVersion;
 use midge::config::LogWording;
-use std::cell::RefCell;
-use std::sync::Once;
+use table::log::{lines, listen, warnings};
 use table::*;
-
-thread_local! {
-    static LINES: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Keeps what each test, which has a thread of its own, has brought about.
-struct Keeper;
-
-impl Log for Keeper {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= Level::Info
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = (record.level(), record.args().to_string());
-            LINES.with_borrow_mut(|lines| lines.push(line));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// From now on the log is kept.
-fn listen() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Keeper).unwrap();
-        log::set_max_level(LevelFilter::Info);
-    });
-    LINES.take();
-}
-
-/// The lines since the last time, at `info` and above.
-fn lines() -> Vec<String> {
-    LINES.take().into_iter().map(|(_, line)| line).collect()
-}
-
-/// Those at `warn` and above.
-fn warnings() -> Vec<String> {
-    let lines = LINES.take().into_iter();
-    let warnings = lines.filter(|(level, _)| *level <= Level::Warn);
-    warnings.map(|(_, line)| line).collect()
-}
 
 #[test]
 fn connections_above_a_limit_are_said_once_a_minute() {

@@ -3,14 +3,13 @@
 //! storm is in `memory_storm.rs`.
 
 mod table;
-use log::{Level, LevelFilter, Log, Metadata, Record};
 use midge::codec::dialect::ProtocolVersion;
 use midge::codec::property::Property;
 use midge::codec::reason::ReasonCode;
 use midge::config::Config;
 use midge::limits;
-use std::cell::{Cell, RefCell};
-use std::sync::Once;
+use std::cell::Cell;
+use table::log::{listen, warnings};
 use table::*;
 
 /// A limit whose sixteenths are easy to read: a million bytes each.
@@ -24,7 +23,6 @@ const TRY_LATER: &str = "memory is short here; try again later";
 thread_local! {
     static HEAP: Cell<usize> = const { Cell::new(0) };
     static GROWTH: Cell<usize> = const { Cell::new(0) };
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Each time it is asked there may be more.
@@ -51,38 +49,6 @@ fn limited(change: impl FnOnce(&mut Config)) -> Table {
     });
     t.broker.measure(heap);
     t
-}
-
-/// Keeps the warnings that each test, which has a thread of its own, has brought about.
-struct Keeper;
-
-impl Log for Keeper {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= Level::Warn
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = record.args().to_string();
-            LINES.with_borrow_mut(|lines| lines.push(line));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-fn listen() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Keeper).unwrap();
-        log::set_max_level(LevelFilter::Warn);
-    });
-    LINES.take();
-}
-
-/// The warnings since the last time.
-fn warnings() -> Vec<String> {
-    LINES.take()
 }
 
 /// A durable session of this name, away, that has subscribed at QoS 1.

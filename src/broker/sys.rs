@@ -154,24 +154,8 @@ pub fn tell(state: &mut State, now: Now) {
 
 /// Publishes a line of the log to its topic. Nobody wants an old one: it expires.
 pub fn publish_log(kind: &str, text: &str, state: &mut State, now: Now) {
-    let topic = format!("$SYS/broker/log/{kind}");
-    let Ok(name) = TopicName::new(&topic) else {
-        return;
-    };
-    let mut publication = Publication {
-        topic: &topic,
-        properties: &[],
-        payload: text.as_bytes(),
-        qos: QoS::ExactlyOnce,
-        retain: false,
-        expires_at: now.mono.plus_s(limits::LOG_LINE_EXPIRES_S),
-        publisher: None,
-        message: None,
-        came: None,
-        wire: None,
-    };
-    let room = limits::MEMORY_CONNECTIONS;
-    distribute_within(room, &name, &mut publication, state, now);
+    let expires_at = now.mono.plus_s(limits::LOG_LINE_EXPIRES_S);
+    publish_until(expires_at, false, &format!("log/{kind}"), text, state, now);
 }
 
 /// Arms the timer for the next multiple of `sys_interval` on the wall clock, as mosquitto 2.1 does:
@@ -273,8 +257,21 @@ fn hundredths(load: f64) -> u64 {
     (load * 100.0).round() as u64
 }
 
-/// Publishes `payload` to a topic below `$SYS/broker/`.
+/// Publishes `payload` to a topic below `$SYS/broker/`, to be kept there.
 fn publish(topic: &str, payload: &str, state: &mut State, now: Now) {
+    let retain = state.config.retain_available;
+    publish_until(Mono::NEVER, retain, topic, payload, state, now);
+}
+
+/// Publishes `payload` to a topic below `$SYS/broker/`.
+fn publish_until(
+    expires_at: Mono,
+    retain: bool,
+    topic: &str,
+    payload: &str,
+    state: &mut State,
+    now: Now,
+) {
     let topic = format!("$SYS/broker/{topic}");
     let Ok(name) = TopicName::new(&topic) else {
         debug_assert!(false, "{topic} is no Topic Name");
@@ -285,8 +282,8 @@ fn publish(topic: &str, payload: &str, state: &mut State, now: Now) {
         properties: &[],
         payload: payload.as_bytes(),
         qos: QoS::ExactlyOnce,
-        retain: state.config.retain_available,
-        expires_at: Mono::NEVER,
+        retain,
+        expires_at,
         publisher: None,
         message: None,
         came: None,

@@ -16,6 +16,7 @@
 #![allow(dead_code)]
 
 pub mod ledger;
+pub mod log;
 pub mod raw;
 
 use ledger::Ledger;
