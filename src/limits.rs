@@ -90,6 +90,9 @@ pub const SPARE_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes of all such buffers: enough for a thousand receivers of a short message.
 pub const SPARE_BUFFERS_BYTES: usize = 64 << 10;
 
+/// Bytes kept for the packets that the next turn relays: what one read may bring.
+pub const COMMON_BYTES_KEPT: usize = READ_SCRATCH_BYTES;
+
 /// Empty windows kept for the next sessions that a QoS 1 or 2 message is sent to.
 pub const SPARE_FLIGHTS: usize = 16;
 

@@ -173,6 +173,19 @@ impl Wire<'_> {
     pub fn is(&self, first_byte: u8, has_properties: bool) -> bool {
         self.bytes.first() == Some(&first_byte) && self.has_properties == has_properties
     }
+
+    /// Appends it, with this Packet Identifier if its QoS is not 0.
+    #[inline]
+    pub fn put(&self, packet_identifier: Option<PacketIdentifier>, out: &mut Vec<u8>) {
+        let at = out.len() + self.packet_identifier_at;
+        out.extend_from_slice(self.bytes);
+        let Some(identifier) = packet_identifier else {
+            return;
+        };
+        if let Some(place) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = identifier.get().to_be_bytes();
+        }
+    }
 }
 
 /// Room for one [`Wire`], to be used again.

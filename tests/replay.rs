@@ -77,7 +77,7 @@ fn takes(t: &mut Table, conn: ConnId) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !output.is_empty() {
         let mut slices = [std::io::IoSlice::new(&[]); 16];
-        let count = output.slices(&mut slices);
+        let count = output.slices(&[], &mut slices);
         let before = bytes.len();
         slices[..count]
             .iter()

@@ -29,7 +29,7 @@ const BROKER: &[&[&str]] = &[
     &["effects"],
     &["client"],
     &["notices", "logins", "routes"],
-    &["state", "layout", "reach"],
+    &["state", "layout", "reach", "receiver"],
     &["deliver"],
     &["relay", "room"],
     &["distribute"],

@@ -4,10 +4,11 @@ use super::effects::Effects;
 use super::key::{ConnId, SessionId};
 use super::stats::Stats;
 use crate::codec::dialect::ProtocolVersion;
+use crate::config::Config;
 use crate::limits;
-use crate::message::{QoS, Wire};
+use crate::message::QoS;
 use crate::time::Mono;
-use crate::write_queue::WriteQueue;
+use crate::write_queue::{Place, WriteQueue};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -145,6 +146,9 @@ pub struct Client {
     pub maximum_packet_size: u32,
     /// Topic Aliases it takes from the broker, at most.
     pub topic_alias_maximum: u16,
+    /// Bytes of the largest PUBLISH that may go to it as it came from somebody else; 0: none may, as it
+    /// has names of its own for topics.
+    pub relay_bytes_max: u32,
     /// Topic Aliases in use, if any.
     pub aliases: Option<Box<TopicAliases>>,
     /// Whether acknowledgements may carry a Reason String [MQTT5-3.1.2-29].
@@ -173,6 +177,7 @@ impl Client {
             window: 0,
             maximum_packet_size: limits::PACKET_BYTES_MAX,
             topic_alias_maximum: 0,
+            relay_bytes_max: 0,
             aliases: None,
             problem_information: true,
             max_qos: QoS::ExactlyOnce,
@@ -182,14 +187,24 @@ impl Client {
         }
     }
 
-    /// Whether a PUBLISH at QoS 0 can be sent to it as it came from somebody else: it speaks the
-    /// same version, has no names of its own for topics, and keeps up.
+    /// Notes which packets may go to it as they came from somebody else, once it is settled how it
+    /// gets its own.
+    pub fn note_relay(&mut self) {
+        let is_plain = !self.is_mapped && self.topic_alias_maximum == 0;
+        self.relay_bytes_max = if is_plain {
+            self.maximum_packet_size
+        } else {
+            0
+        };
+    }
+
+    /// Whether a packet of so many bytes can be sent to it as it came from somebody else, with
+    /// properties or without: it speaks the same version, has no names of its own for topics, and
+    /// keeps up.
     #[inline]
-    pub fn takes_as_it_is(&self, wire: &Wire<'_>) -> bool {
-        self.version.has_properties() == wire.has_properties
-            && !self.is_mapped
-            && self.topic_alias_maximum == 0
-            && wire.bytes.len() <= self.maximum_packet_size as usize
+    pub fn takes_as_it_is(&self, bytes: usize, has_properties: bool) -> bool {
+        self.version.has_properties() == has_properties
+            && bytes <= self.relay_bytes_max as usize
             && self.output.bytes() <= limits::WRITE_QUEUE_BYTES_MAX
     }
 
@@ -281,6 +296,19 @@ impl Clients {
         self.by_listener.iter().sum()
     }
 
+    /// The limit of connections that the newest one, by this listener, has exceeded, by the name of its
+    /// option.
+    pub fn exceeded(&self, listener: usize, config: &Config) -> Option<&'static str> {
+        let is_above = |count: u32, maximum: u32| maximum != 0 && count > maximum;
+        let here = config.listeners.get(listener);
+        let maximum = here.map_or(0, |listener| listener.max_connections);
+        if is_above(self.open_at(listener), maximum) {
+            return Some("max_connections");
+        }
+        is_above(self.open_count(), config.global_max_connections)
+            .then_some("global_max_connections")
+    }
+
     /// Connections.
     pub fn len(&self) -> usize {
         self.count
@@ -306,9 +334,20 @@ pub fn send(
         effects.dirty.push(conn);
     }
     stats.messages_sent += 1;
-    let bytes = client.output.write(&mut effects.spare, encode);
+    let bytes = client.output.write(&mut effects.buffers, encode);
     stats.bytes_sent += bytes as u64;
     note_growth(client, bytes, effects);
+}
+
+/// Queues the packet at `place` of the common bytes for `client`, and marks the connection dirty if
+/// nothing waited. Whoever does so counts it.
+#[inline(always)]
+pub fn relay(client: &mut Client, conn: ConnId, place: Place, effects: &mut Effects) {
+    if client.output.is_empty() {
+        effects.dirty.push(conn);
+    }
+    client.output.refer(&mut effects.buffers, place);
+    note_growth(client, place.bytes(), effects);
 }
 
 /// Notes that what waits for `client` has grown by so many bytes.
@@ -316,6 +355,6 @@ pub fn send(
 pub fn note_growth(client: &Client, bytes: usize, effects: &mut Effects) {
     let waiting = client.output.bytes();
     if waiting >= limits::FLUSH_AT_BYTES && waiting - bytes < limits::FLUSH_AT_BYTES {
-        effects.is_flush_due = true;
+        effects.demand_flush();
     }
 }

@@ -403,6 +403,7 @@ fn open(
         .topic_alias_maximum()
         .unwrap_or(0)
         .min(listener.max_topic_alias_broker);
+    client.note_relay();
     client.problem_information = properties.request_problem_information().unwrap_or(true);
     timers.arm(
         TimerKey::Connection(conn),

@@ -2,12 +2,13 @@
 
 use super::client::{self, Client, Clients};
 use super::effects::Effects;
-use super::inflight::{Awaits, Delivery, SpareFlights, SubscriptionIdentifiers};
+use super::inflight::{Awaits, Delivery, SpareFlights, counted};
 use super::journal::Journal;
-use super::key::{ConnId, GroupId, SessionId};
+use super::key::{ConnId, SessionId};
 use super::layout::{Alias, Head, Layout, lay_out};
 use super::memory::{Memory, Refused};
 pub use super::reach::{may_wait, outgoing_qos, queue_has_room, reach, window_has_room};
+pub use super::receiver::Receiver;
 use super::session::{Session, Sessions};
 use super::state::State;
 use super::stats::Stats;
@@ -22,34 +23,6 @@ use crate::message::{PacketIdentifier, Publication, QoS, Wire};
 use crate::policy::Policy;
 use crate::time::Now;
 use std::num::{NonZeroU16, NonZeroU32};
-
-/// For whom a message is, and on which terms.
-#[derive(Debug)]
-pub struct Receiver {
-    /// Whose.
-    pub session: SessionId,
-    /// QoS it goes out with.
-    pub qos: QoS,
-    /// RETAIN flag it goes out with.
-    pub retain: bool,
-    /// What the matching subscriptions are called.
-    pub identifiers: SubscriptionIdentifiers,
-    /// The shared subscription it came by, if it did.
-    pub group: Option<GroupId>,
-}
-
-impl Receiver {
-    fn delivery(self, publication: &mut Publication<'_>) -> Delivery {
-        Delivery {
-            message: publication.message(),
-            identifiers: self.identifiers,
-            group: self.group,
-            qos: self.qos,
-            retain: self.retain,
-            place: None,
-        }
-    }
-}
 
 /// The tables a delivery touches.
 #[derive(Debug)]
@@ -352,13 +325,29 @@ impl Line<'_> {
             packet_identifier: Some(packet_identifier),
             identifiers: receiver.identifiers.as_slice(),
         };
-        if self.send_publish(publication, &head, now) {
-            let id = receiver.session;
-            let mut delivery = receiver.delivery(publication);
-            let journal = &mut self.effects.journal;
-            journal.queued(id, self.session, &mut delivery, Some(packet_identifier));
-            self.note_flight(packet_identifier, delivery);
+        if !self.send_publish(publication, &head, now) {
+            return;
         }
+        let (qos, bytes) = (receiver.qos, counted(publication.payload.len()));
+        let delivery = match self.session.may_send_again(receiver.group) {
+            true => Some(self.note_delivery(publication, receiver, packet_identifier)),
+            false => None,
+        };
+        self.note_flight(packet_identifier, qos, bytes, delivery);
+    }
+
+    /// What is kept of a message while it is in flight, told to the journal.
+    fn note_delivery(
+        &mut self,
+        publication: &mut Publication<'_>,
+        receiver: Receiver,
+        packet_identifier: PacketIdentifier,
+    ) -> Delivery {
+        let id = receiver.session;
+        let mut delivery = receiver.delivery(publication);
+        let journal = &mut self.effects.journal;
+        journal.queued(id, self.session, &mut delivery, Some(packet_identifier));
+        delivery
     }
 
     /// Sends a QoS 1 or 2 message that has waited for the first time; there must be room in the
@@ -379,10 +368,18 @@ impl Line<'_> {
             return;
         }
         journal.launched(&delivery, packet_identifier);
-        self.note_flight(packet_identifier, delivery);
+        let (qos, bytes, group) = (delivery.qos, delivery.bytes(), delivery.group);
+        let delivery = Some(delivery).filter(|_| self.session.may_send_again(group));
+        self.note_flight(packet_identifier, qos, bytes, delivery);
     }
 
-    fn note_flight(&mut self, packet_identifier: PacketIdentifier, delivery: Delivery) {
+    fn note_flight(
+        &mut self,
+        packet_identifier: PacketIdentifier,
+        qos: QoS,
+        bytes: u32,
+        delivery: Option<Delivery>,
+    ) {
         let Self {
             session,
             client,
@@ -391,11 +388,14 @@ impl Line<'_> {
             ..
         } = self;
         // At QoS 2 it leaves only when its Packet Identifier is remembered.
-        if delivery.qos == QoS::ExactlyOnce && delivery.place.is_some() {
+        let is_told = delivery
+            .as_ref()
+            .is_some_and(|delivery| delivery.place.is_some());
+        if qos == QoS::ExactlyOnce && is_told {
             effects.journal.hold(self.conn, &mut client.is_held);
         }
         let flights = session.flights.get_or_insert_with(|| spare_flights.lend());
-        flights.launch(packet_identifier, delivery);
+        flights.launch(packet_identifier, qos, bytes, delivery);
     }
 
     fn send_delivery(
@@ -655,13 +655,7 @@ impl Line<'_> {
         }
         self.log_publish(publication, head);
         client::send(self.client, self.conn, self.effects, self.stats, |out| {
-            let at = out.len() + wire.packet_identifier_at;
-            out.extend_from_slice(wire.bytes);
-            if let Some(identifier) = head.packet_identifier {
-                if let Some(place) = out.get_mut(at..at.saturating_add(2)) {
-                    place.copy_from_slice(&identifier.get().to_be_bytes());
-                }
-            }
+            wire.put(head.packet_identifier, out);
         });
         self.stats.publish_sent += 1;
         self.stats.publish_bytes_sent += publication.payload.len() as u64;

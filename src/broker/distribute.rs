@@ -10,6 +10,7 @@ use super::session::Sessions;
 use super::state::State;
 use super::subscriptions::{Reach, Subscription};
 use super::timers::TimerKey;
+use crate::limits;
 use crate::message::Publication;
 use crate::time::Now;
 use crate::topic::name::TopicName;
@@ -39,19 +40,39 @@ pub fn distribute(route: &Route, publication: &mut Publication<'_>, state: &mut 
         deliver_once_each(route, publication, state, now);
     } else if !route.plain().is_empty() {
         let (subscriptions, mut tables) = state.subscriptions_and_tables();
-        let relayed = tables.relayed(publication);
         let mut count = 0;
         for node in route.plain() {
             let here = subscriptions.at(*node);
             count += here.len();
             for subscription in here {
-                if !relayed.is_some_and(|relayed| tables.relay(relayed, subscription)) {
-                    tables.deliver_match(publication, subscription, now);
-                }
+                tables.deliver_match(publication, subscription, now);
             }
         }
-        state.deliveries = state.deliveries.saturating_add(count);
+        state.effects.work = state.effects.work.saturating_add(count);
     }
+    share(route, publication, state, now);
+}
+
+/// Gives a message that was [relayed](super::relay) to whom that could not give it.
+pub fn distribute_left_over(
+    route: &Route,
+    publication: &mut Publication<'_>,
+    state: &mut State,
+    now: Now,
+) {
+    let mut left_over = std::mem::take(&mut state.left_over);
+    for subscription in left_over.drain(..) {
+        state
+            .tables()
+            .deliver_match(publication, &subscription, now);
+    }
+    left_over.shrink_to(limits::TURN_LIST_PLACES);
+    state.left_over = left_over;
+    share(route, publication, state, now);
+}
+
+/// Gives a message to one member of each group.
+fn share(route: &Route, publication: &mut Publication<'_>, state: &mut State, now: Now) {
     for node in route.shared() {
         let mut groups = std::mem::take(&mut state.groups);
         groups.extend(state.subscriptions.groups_at(*node));
@@ -86,7 +107,7 @@ fn deliver_once_each(
 ) {
     let at = |node| state.subscriptions.at(node).iter().copied();
     let mut found: Vec<Subscription> = route.plain().iter().copied().flat_map(at).collect();
-    state.deliveries = state.deliveries.saturating_add(found.len());
+    state.effects.work = state.effects.work.saturating_add(found.len());
     found.sort_by_key(|subscription| subscription.session);
     for same in found.chunk_by(|one, other| one.session == other.session) {
         if let Some(receiver) = receiver_of(same, publication, state) {
@@ -146,11 +167,12 @@ pub fn deliver_shared(
         clients,
         config,
         policy,
-        deliveries,
+        effects,
         ..
     } = state;
     // Each of them may have to be looked at.
-    *deliveries = deliveries.saturating_add(subscriptions.members(group).len());
+    let members = subscriptions.members(group).len();
+    effects.work = effects.work.saturating_add(members);
     let published = publication.qos;
     let topic = publication.topic;
     let qos_of =

@@ -2,7 +2,8 @@
 
 use super::journal::Journal;
 use super::key::ConnId;
-use crate::write_queue::SpareBuffers;
+use crate::limits;
+use crate::write_queue::Buffers;
 
 /// Requests to the shell, in order. The buffers are reused from turn to turn.
 #[derive(Debug, Default)]
@@ -13,16 +14,28 @@ pub struct Effects {
     pub closes: Vec<ConnId>,
     /// Connections to be read from again, whose bytes that were not used are offered again first.
     pub again: Vec<ConnId>,
-    /// Whether a write queue has just become so long that it is to be written before any client is
-    /// heard again: soon QoS 0 messages would be dropped, and its own client may read well.
-    pub is_flush_due: bool,
-    /// Write buffers that the shell has emptied, for the core to fill again.
-    pub spare: SpareBuffers,
+    /// What this turn has done for clients: deliveries, or receivers weighed for one, and nodes of the
+    /// tree visited to find them.
+    pub work: usize,
+    /// What write queues have in common: the shell empties it, for the core to fill again.
+    pub buffers: Buffers,
     /// What is to be remembered.
     pub journal: Journal,
 }
 
 impl Effects {
+    /// Whether this turn has done enough for clients, or should send first what it has done.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.work > limits::DELIVERIES_PER_TURN
+    }
+
+    /// Has what waits written before any client is heard again: a queue has become so long that soon
+    /// QoS 0 messages would be dropped, and its own client may read well.
+    pub fn demand_flush(&mut self) {
+        self.work = usize::MAX;
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.dirty.is_empty()

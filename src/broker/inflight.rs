@@ -67,9 +67,13 @@ pub struct Delivery {
 impl Delivery {
     /// What it counts for where bytes are limited: its payload, as with mosquitto.
     pub fn bytes(&self) -> u32 {
-        // A packet's own bound is below 2^28.
-        u32::try_from(self.message.payload_bytes()).unwrap_or(u32::MAX)
+        counted(self.message.payload_bytes())
     }
+}
+
+/// Bytes as they are counted here: a packet's own bound is below 2^28.
+pub fn counted(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// What a flight waits for, by the packet's own name.
@@ -94,7 +98,8 @@ pub struct Flight {
     pub sent: bool,
     /// What its message counts for in the window, until it has landed.
     pub bytes: u32,
-    /// What to send again; `None` once PUBREC took the message over [MQTT-4.3.3-1].
+    /// What to send again; `None` once PUBREC took the message over [MQTT-4.3.3-1], and where it will
+    /// never be sent again, for its session ends with the connection.
     pub delivery: Option<Delivery>,
     /// Where it stands in the journal, if it is told of there.
     pub place: Option<NonZeroU64>,
@@ -218,11 +223,10 @@ impl Flights {
     /// Messages in flight, less those that the receiver has taken over, and messages waiting; and
     /// the bytes of payload in them. Looks at those in flight, not at those that wait.
     pub fn held_messages(&self) -> (usize, u64) {
-        let in_flight = self.in_flight.iter().filter_map(|f| f.delivery.as_ref());
         let (mut count, mut bytes) = (self.queue.len(), self.queued_bytes);
-        for delivery in in_flight {
+        for flight in self.in_flight.iter().skip(self.awaiting_pubcomp()) {
             count += 1;
-            bytes += u64::from(delivery.bytes());
+            bytes += u64::from(flight.bytes);
         }
         (count, bytes)
     }
@@ -310,21 +314,27 @@ impl Flights {
         delivery
     }
 
-    /// Puts `delivery`, whose QoS is 1 or 2, in flight: it is being sent now.
-    pub fn launch(&mut self, packet_identifier: PacketIdentifier, delivery: Delivery) {
-        let awaits = match delivery.qos {
+    /// Puts a message of QoS 1 or 2 and with so many bytes of payload in flight: it is being sent now.
+    /// `delivery`: what may have to be sent again.
+    pub fn launch(
+        &mut self,
+        packet_identifier: PacketIdentifier,
+        qos: QoS,
+        bytes: u32,
+        delivery: Option<Delivery>,
+    ) {
+        let awaits = match qos {
             QoS::ExactlyOnce => Awaits::PubRec,
             QoS::AtLeastOnce | QoS::AtMostOnce => Awaits::PubAck,
         };
-        let bytes = delivery.bytes();
         self.note_sent(bytes);
         self.in_flight.push_back(Flight {
             packet_identifier,
             awaits,
             sent: true,
             bytes,
-            place: delivery.place,
-            delivery: Some(delivery),
+            place: delivery.as_ref().and_then(|delivery| delivery.place),
+            delivery,
         });
     }
 
@@ -441,7 +451,10 @@ impl Flights {
     }
 
     fn land(&mut self, position: usize) {
-        let landed = self.in_flight.remove(position);
+        let landed = match position {
+            0 => self.in_flight.pop_front(), // as nearly always
+            _ => self.in_flight.remove(position),
+        };
         if let Some(flight) = landed.filter(|flight| flight.sent) {
             self.window_used = self.window_used.saturating_sub(1);
             self.window_bytes = self.window_bytes.saturating_sub(u64::from(flight.bytes));

@@ -29,6 +29,7 @@ pub mod memory;
 mod notices;
 mod publish;
 mod reach;
+mod receiver;
 pub mod record;
 mod relay;
 mod replay;
@@ -51,15 +52,14 @@ use crate::codec::connect::answer_version;
 use crate::codec::dialect::ProtocolVersion;
 use crate::codec::frame::{self, Frame, PacketType};
 use crate::codec::packet::Packet;
-use crate::codec::publish::RawPublish;
 use crate::config::Config;
 use crate::limits;
 use crate::message::Message;
 use crate::policy::Lists;
 use crate::time::{Mono, Now, Unix};
-use crate::write_queue::{SpareBuffers, WriteQueue};
+use crate::write_queue::{Buffers, WriteQueue};
 use cause::{Cause, Stranger, reject_strangers};
-use client::{Client, Clients, Introduction, Peer, Stage};
+use client::{Client, Introduction, Peer, Stage};
 use connect::{Entry, Hashing};
 use disconnect::{close_connection, end_connection, turn_away};
 use effects::Effects;
@@ -153,7 +153,7 @@ impl Broker {
         } = &mut self.state;
         stats.connections_opened += 1;
         clients.open(conn, peer, now.mono);
-        if let Some(option) = exceeded(clients, peer.listener(), config) {
+        if let Some(option) = clients.exceeded(peer.listener(), config) {
             notices.denied(&peer, option, now.mono);
             close_connection(conn, Cause::TooManyConnections, &mut self.state, now);
             return;
@@ -206,8 +206,20 @@ impl Broker {
                 bytes.len()
             }
         };
-        let rest = bytes.get(used..).unwrap_or_default();
         self.state.stats.bytes_received += used as u64;
+        let rest = bytes.get(used..).unwrap_or_default();
+        if !rest.is_empty() || used == 0 {
+            self.note_rest(conn, used, rest, now);
+        } else if let Some(client) = self.state.clients.get_mut(conn) {
+            client.last_received = now.mono;
+            client.packet_ends_by = Mono::NEVER;
+        }
+        used
+    }
+
+    /// Notes that of what has come `used` bytes were used, and `rest` was not.
+    #[inline(never)]
+    fn note_rest(&mut self, conn: ConnId, used: usize, rest: &[u8], now: Now) {
         // Choice: a long packet on a slow line breaks the silence before it is whole, as with
         // mosquitto; the specification makes no such exception [MQTT-3.1.2-24] [MQTT5-3.1.2-22].
         let is_alive = used > 0 || frame::missing_bytes(rest) > limits::SLOW_PACKET_BYTES;
@@ -226,7 +238,6 @@ impl Broker {
                 timers.arm(key, client.packet_ends_by, &mut client.timer_at);
             }
         }
-        used
     }
 
     /// Bytes that may be kept of a packet that is not whole yet, beside what is kept already.
@@ -260,8 +271,7 @@ impl Broker {
             }
         }
         self.routes.turn();
-        self.state.deliveries = 0;
-        self.state.effects.is_flush_due = false;
+        self.state.effects.work = 0;
         self.state.memory.turn(now);
         self.state.trim_timers();
         if !self.state.logins.is_empty() {
@@ -273,6 +283,7 @@ impl Broker {
     }
 
     /// When [`Broker::tick`] has something to do next: the past if at once, `None` if never.
+    #[inline(always)]
     pub fn next_deadline(&self) -> Option<Mono> {
         let is_owed = !self.state.replaying.is_empty() && replay::is_any_ready(&self.state);
         if is_owed || !self.state.logins.is_empty() {
@@ -306,29 +317,32 @@ impl Broker {
 
     /// Whether this turn has done enough for clients: none is heard again before [`Broker::tick`].
     pub fn is_spent(&self) -> bool {
-        is_spent(&self.state, &self.routes)
+        self.state.effects.is_spent()
     }
 
-    /// What waits to be written to a connection; `None` if the key is free.
+    /// What waits to be written to a connection, settled; `None` if the key is free.
     pub fn output(&mut self, conn: ConnId) -> Option<&mut WriteQueue> {
-        self.state
-            .clients
-            .get_mut(conn)
-            .map(|client| &mut client.output)
-    }
-
-    /// The same, if it may leave now (it must not while what it promises is not on the disk), and who
-    /// takes its buffer once nothing waits any more.
-    #[inline]
-    pub fn output_and_spare(
-        &mut self,
-        conn: ConnId,
-    ) -> Option<(&mut WriteQueue, &mut SpareBuffers)> {
         let State {
             clients, effects, ..
         } = &mut self.state;
-        let client = clients.get_mut(conn).filter(|client| !client.is_held)?;
-        Some((&mut client.output, &mut effects.spare))
+        let client = clients.get_mut(conn)?;
+        client.output.settle(&mut effects.buffers);
+        Some(&mut client.output)
+    }
+
+    /// The same as it is, with the bytes that it may refer to, if it may leave now: it must not while
+    /// what it promises is not on the disk.
+    #[inline]
+    pub fn output_and_buffers(&mut self, conn: ConnId) -> Option<(&mut WriteQueue, &mut Buffers)> {
+        let State {
+            clients, effects, ..
+        } = &mut self.state;
+        let client = clients.get_mut(conn)?;
+        if client.is_held {
+            client.output.settle(&mut effects.buffers);
+            return None;
+        }
+        Some((&mut client.output, &mut effects.buffers))
     }
 
     /// What the shell is asked to do, to be drained by it once a turn.
@@ -481,8 +495,7 @@ impl Broker {
             state.stats.messages_received += 1;
             used += frame.bytes.len();
             if frame.header.packet_type == PacketType::Publish {
-                let packet = RawPublish::decode(&frame, version).map_err(Cause::Decode)?;
-                publish::publish(from, &packet, routes, state, now)?;
+                publish::publish(from, &frame, version, routes, state, now)?;
             } else if let Some(packet) =
                 Packet::decode_ack(&frame, version).map_err(Cause::Decode)?
             {
@@ -491,7 +504,7 @@ impl Broker {
                 self.packet(from, &frame, now)?;
                 break;
             }
-            if is_spent(state, routes) || state.memory.is_limited() {
+            if state.effects.is_spent() || state.memory.is_limited() {
                 break; // each may be one too many
             }
         }
@@ -548,7 +561,7 @@ impl Broker {
     /// A packet of a session that is neither PUBLISH nor an acknowledgement.
     #[inline(never)]
     fn packet(&mut self, from: Sender, frame: &Frame<'_>, now: Now) -> Result<(), Cause> {
-        let Self { state, routes } = self;
+        let Self { state, .. } = self;
         let Some(client) = state.clients.get_mut(from.conn) else {
             return Ok(());
         };
@@ -558,8 +571,8 @@ impl Broker {
         }
         let server = |packet| Err(Cause::ServerPacket(packet));
         match Packet::decode(frame, client.version).map_err(Cause::Decode)? {
-            Packet::Publish(packet) => publish::publish(from, &packet.into(), routes, state, now),
-            Packet::Ack(packet) => publish::acknowledge(from, &packet, state, now),
+            // Not reached: they were told apart before.
+            Packet::Publish(_) | Packet::Ack(_) => Ok(()),
             Packet::Subscribe(packet) => subscribe::subscribe(from, &packet, state, now),
             Packet::Unsubscribe(packet) => subscribe::unsubscribe(from, &packet, state, now),
             Packet::PingReq => {
@@ -581,6 +594,7 @@ impl Broker {
         }
     }
 
+    #[inline(never)]
     fn fire(&mut self, timer: Timer, now: Now) {
         match timer.key {
             TimerKey::Connection(conn) => self.connection_due(conn, now),
@@ -639,25 +653,6 @@ impl Broker {
     }
 }
 
-/// The limit of connections that the newest one has exceeded, by the name of its option.
-fn exceeded(clients: &Clients, listener: usize, config: &Config) -> Option<&'static str> {
-    let is_above = |count: u32, maximum: u32| maximum != 0 && count > maximum;
-    let here = config.listeners.get(listener);
-    let maximum = here.map_or(0, |listener| listener.max_connections);
-    if is_above(clients.open_at(listener), maximum) {
-        return Some("max_connections");
-    }
-    is_above(clients.open_count(), config.global_max_connections)
-        .then_some("global_max_connections")
-}
-
-/// Whether a turn has done enough for clients, or should send first what it has done.
-#[inline]
-fn is_spent(state: &State, routes: &Routes) -> bool {
-    let work = state.deliveries.saturating_add(routes.visited());
-    work > limits::DELIVERIES_PER_TURN || state.effects.is_flush_due
-}
-
 /// How much the broker holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -675,6 +670,7 @@ fn has_unread(client: &Client, state: &State) -> bool {
 }
 
 /// Bytes the packet at the front of `bytes` may have, by its type.
+#[inline]
 fn bound_of(bytes: &[u8], maximum: u32) -> u32 {
     match bytes
         .first()

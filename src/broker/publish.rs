@@ -3,19 +3,23 @@
 
 use super::cause::Cause;
 use super::client::{Client, TopicAliases};
-use super::distribute::distribute;
+use super::distribute::{distribute, distribute_left_over};
 use super::inflight::{Acked, Awaits, Flights};
 use super::journal::Journal;
 use super::key::{ConnId, SessionId};
 use super::memory::Memory;
+use super::relay::{Relayed, relay};
 use super::room;
 use super::routes::{Route, Routes};
 use super::session::Session;
 use super::state::{Scratch, State};
+use super::stats::Stats;
 use super::topic_map::TopicMap;
 use crate::codec::ack::{Ack, AckKind};
+use crate::codec::dialect::ProtocolVersion;
 use crate::codec::error::Malformed;
-use crate::codec::property::{Properties, Property};
+use crate::codec::frame::Frame;
+use crate::codec::property::Properties;
 use crate::codec::publish::RawPublish;
 use crate::codec::reason::ReasonCode;
 use crate::codec::utf8;
@@ -24,6 +28,7 @@ use crate::limits;
 use crate::message::{Identity, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
+use std::borrow::Cow;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
@@ -40,13 +45,41 @@ pub struct Sender {
 ///
 /// # Errors
 /// Why the connection must end.
+#[inline]
 pub fn publish(
     from: Sender,
-    packet: &RawPublish<'_>,
+    frame: &Frame<'_>,
+    version: ProtocolVersion,
     routes: &mut Routes,
     state: &mut State,
     now: Now,
 ) -> Result<(), Cause> {
+    match relay(from.conn, frame, version, routes, state) {
+        Relayed::Wholly => Ok(()),
+        relayed => publish_rest(from, frame, version, relayed, routes, state, now),
+    }
+}
+
+/// A PUBLISH has come that was relayed only partly, or not at all.
+#[inline(never)]
+fn publish_rest(
+    from: Sender,
+    frame: &Frame<'_>,
+    version: ProtocolVersion,
+    relayed: Relayed,
+    routes: &mut Routes,
+    state: &mut State,
+    now: Now,
+) -> Result<(), Cause> {
+    let packet = &RawPublish::decode(frame, version).map_err(Cause::Decode)?;
+    if relayed == Relayed::Partly {
+        let route = find_route(from, packet, routes, state)?;
+        deliver(from, route, packet, distribute_left_over, state, now);
+        if let Some(packet_identifier) = packet.packet_identifier {
+            answer(from, packet_identifier, taken(route), state);
+        }
+        return Ok(());
+    }
     state.stats.publish_received += 1;
     state.stats.publish_bytes_received += packet.payload.len() as u64;
     let route = find_route(from, packet, routes, state)?;
@@ -66,8 +99,10 @@ fn find_route<'r>(
         config,
         memory,
         subscriptions,
+        effects,
         ..
     } = state;
+    let work = &mut effects.work;
     let Some(client) = clients.get_mut(from.conn) else {
         return Err(Cause::ClosedByClient); // not reached: it has just sent this
     };
@@ -85,13 +120,27 @@ fn find_route<'r>(
     if topic.is_empty() {
         return Err(Cause::NoTopic);
     }
-    if is_mapped {
-        let topic = utf8::check(topic).map_err(malformed)?;
-        let mapped = TopicMap::at(listener, config).inward(topic);
-        let mapped = mapped.ok_or(Cause::TopicTooLong)?;
-        return routes.find(mapped.as_bytes(), subscriptions, check_name);
-    }
-    routes.find(topic, subscriptions, check_name)
+    let mapped;
+    let topic = match is_mapped {
+        true => {
+            mapped = map_inward(topic, listener, config)?;
+            mapped.as_bytes()
+        }
+        false => topic,
+    };
+    routes.find(topic, subscriptions, work, check_name)
+}
+
+/// A topic as all clients but those of this listener know it.
+#[cold]
+fn map_inward<'t>(
+    topic: &'t [u8],
+    listener: usize,
+    config: &Config,
+) -> Result<Cow<'t, str>, Cause> {
+    let topic = utf8::check(topic).map_err(malformed)?;
+    let mapped = TopicMap::at(listener, config).inward(topic);
+    mapped.ok_or(Cause::TopicTooLong)
 }
 
 /// The Topic Name in `topic`, if it is one [MQTT-3.3.2-2] [MQTT5-3.3.2-2].
@@ -105,6 +154,7 @@ fn malformed(error: Malformed) -> Cause {
 }
 
 /// The topic of a message with properties: its own, or that of its Topic Alias.
+#[inline(never)]
 fn topic_by_properties<'t>(
     packet: &RawPublish<'t>,
     client: &'t mut Client,
@@ -159,6 +209,7 @@ fn resolve_alias<'t>(
     Ok(topic)
 }
 
+#[inline(never)]
 fn publish_to(
     from: Sender,
     route: &Route,
@@ -178,10 +229,20 @@ fn publish_to(
         return Ok(());
     }
     room::end_untold(from.conn, reason, state)?;
+    answer(from, packet_identifier, (reason, sentence), state);
+    Ok(())
+}
+
+/// Sends PUBACK.
+fn answer(
+    from: Sender,
+    packet_identifier: PacketIdentifier,
+    (reason, sentence): (ReasonCode, Option<&'static str>),
+    state: &mut State,
+) {
     if let Some(mut line) = state.line(from.session) {
         line.send_ack(AckKind::PubAck, packet_identifier, reason, sentence);
     }
-    Ok(())
 }
 
 /// QoS 2: the message is published at the first PUBLISH, and its Packet Identifier held until
@@ -249,28 +310,66 @@ fn accept(
     state: &mut State,
     now: Now,
 ) -> (ReasonCode, Option<&'static str>) {
+    if let Some(refusal) = refusal(from, route, packet, state, now) {
+        return refusal;
+    }
+    deliver(from, route, packet, distribute, state, now);
+    taken(route)
+}
+
+/// What the acknowledgement of a message that was passed on is to say.
+fn taken(route: &Route) -> (ReasonCode, Option<&'static str>) {
+    match route.is_matched() {
+        true => (ReasonCode::Success, None),
+        false => (ReasonCode::NoMatchingSubscribers, None),
+    }
+}
+
+/// What the acknowledgement is to say of a message that is not taken.
+fn refusal(
+    from: Sender,
+    route: &Route,
+    packet: &RawPublish<'_>,
+    state: &mut State,
+    now: Now,
+) -> Option<(ReasonCode, Option<&'static str>)> {
     let Some(session) = state.sessions.get(from.session) else {
-        return (ReasonCode::UnspecifiedError, None);
+        return Some((ReasonCode::UnspecifiedError, None)); // not reached: it has just sent this
     };
-    let identity = Rc::clone(&session.identity);
+    let identity = &session.identity;
     let name = route.name();
-    log_publish(&identity, &name, packet);
-    if !state.policy.may_publish(&identity, &name) {
-        return deny(&identity, &name);
+    log_publish(identity, &name, packet);
+    if !state.policy.may_publish(identity, &name) {
+        return Some(deny(identity, &name));
     }
     let payload_bytes_max = usize::try_from(state.config.message_size_limit).unwrap_or(usize::MAX);
     if payload_bytes_max != 0 && packet.payload.len() > payload_bytes_max {
-        return refuse_size(&identity, state);
+        return Some(refuse_size(identity, &mut state.stats));
     }
     if state.effects.journal.is_refusing()
         && packet.qos > QoS::AtMostOnce
         && would_be_kept(route, packet.retain, state)
     {
-        return refuse_keeping(&identity);
+        return Some(refuse_keeping(identity));
     }
-    if let Some(refusal) = room::refusal(from.session, route, packet, state, now) {
-        return refusal;
-    }
+    room::refusal(from.session, route, packet, state, now)
+}
+
+/// Gives a message to those for whom `distribute` is.
+#[inline(never)]
+fn deliver(
+    from: Sender,
+    route: &Route,
+    packet: &RawPublish<'_>,
+    distribute: fn(&Route, &mut Publication<'_>, &mut State, Now),
+    state: &mut State,
+    now: Now,
+) {
+    let Some(session) = state.sessions.get(from.session) else {
+        return;
+    };
+    let identity = Rc::clone(&session.identity);
+    let name = route.name();
     let mut scratch = state.scratch.take().unwrap_or_default();
     let Scratch { properties, wire } = &mut *scratch;
     let (lasting, expiry_s) = match packet.properties.is_empty() {
@@ -282,6 +381,7 @@ fn accept(
     };
     let is_whole = lasting.len() == packet.properties.as_bytes().len();
     let is_same = is_whole && packet.topic.len() == name.as_str().len();
+    let came = packet.sent_as().filter(|_| is_same);
     let mut publication = Publication {
         topic: name.as_str(),
         properties: lasting,
@@ -291,17 +391,13 @@ fn accept(
         expires_at: expires_at(expiry_s, now),
         publisher: Some(&identity),
         message: None,
-        came: packet.sent_as.as_ref().filter(|_| is_same),
+        came: came.as_ref(),
         wire: Some(wire),
     };
     distribute(route, &mut publication, state, now);
     drop(publication);
     scratch.clear();
     state.scratch = Some(scratch);
-    match route.is_matched() {
-        true => (ReasonCode::Success, None),
-        false => (ReasonCode::NoMatchingSubscribers, None),
-    }
 }
 
 /// Drops a message whose publisher may not publish to its topic.
@@ -320,8 +416,8 @@ fn deny(identity: &Identity, name: &TopicName<'_>) -> (ReasonCode, Option<&'stat
 
 /// Drops a message whose payload is above `message_size_limit`.
 #[cold]
-fn refuse_size(identity: &Identity, state: &mut State) -> (ReasonCode, Option<&'static str>) {
-    state.stats.dropped_message_size += 1;
+fn refuse_size(identity: &Identity, stats: &mut Stats) -> (ReasonCode, Option<&'static str>) {
+    stats.dropped_message_size += 1;
     let name = &identity.client_identifier;
     log::debug!("Dropped too large PUBLISH from {name}");
     (
@@ -395,20 +491,12 @@ pub fn expires_at(interval_s: Option<u32>, now: Now) -> Mono {
 /// The properties that go on to receivers, in wire form: all but Topic Alias, which is this
 /// connection's [MQTT5-3.3.2-7], and Message Expiry Interval, which counts down.
 pub fn lasting_properties<'a>(properties: Properties<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    let is_hop = |property: &Property<'_>| {
-        matches!(
-            property,
-            Property::TopicAlias(_)
-                | Property::MessageExpiryInterval(_)
-                | Property::WillDelayInterval(_)
-        )
-    };
-    if !properties.iter().any(|property| is_hop(&property)) {
+    if !properties.has_hop() {
         return properties.as_bytes();
     }
     scratch.clear();
     for (property, raw) in properties.iter_raw() {
-        if !is_hop(&property) {
+        if !property.is_of_one_hop() {
             scratch.extend_from_slice(raw);
         }
     }
@@ -419,6 +507,7 @@ pub fn lasting_properties<'a>(properties: Properties<'a>, scratch: &'a mut Vec<u
 ///
 /// # Errors
 /// Why the connection must end.
+#[inline(never)]
 pub fn acknowledge(
     from: Sender,
     packet: &Ack<'_>,
@@ -443,6 +532,10 @@ pub fn acknowledge(
     let acked = flights.map_or(Acked::Unknown, |flights| {
         land(from.session, flights, packet, &mut state.effects.journal)
     });
+    if acked == Acked::Taken && packet.kind != AckKind::PubRec && session.is_settled() {
+        session.trim_flights(&mut state.spare_flights);
+        return Ok(());
+    }
     let Some(mut line) = state.line(from.session) else {
         return Ok(());
     };

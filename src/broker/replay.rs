@@ -75,6 +75,7 @@ pub fn forget(replays: Option<Box<Replays>>, session: SessionId, state: &mut Sta
 }
 
 /// Whether any session could be sent some of what it is owed now.
+#[cold]
 pub fn is_any_ready(state: &State) -> bool {
     state.replaying.iter().any(|id| {
         let session = state.sessions.get(*id);

@@ -22,6 +22,8 @@ pub struct Route {
     topic: String,
     /// The [`Subscriptions::generation`] it was found in.
     generation: u64,
+    /// Whether it is one of those that begin with `$`.
+    is_reserved: bool,
     /// Filters that are not shared.
     plain: Vec<NodeId>,
     /// Filters that are.
@@ -41,6 +43,7 @@ impl Route {
         self.topic.clear();
         self.topic.push_str(name.as_str());
         self.generation = subscriptions.generation();
+        self.is_reserved = name.starts_with_dollar();
         self.plain.clear();
         self.shared.clear();
         subscriptions.filters(name, &mut self.plain, &mut self.shared)
@@ -54,6 +57,11 @@ impl Route {
     /// Its topic.
     pub fn name(&self) -> TopicName<'_> {
         TopicName::known(&self.topic)
+    }
+
+    /// Whether its topic begins with `$`.
+    pub fn is_reserved(&self) -> bool {
+        self.is_reserved
     }
 
     /// Nodes of the filters that are not shared, in the order their subscribers are served in.
@@ -71,6 +79,12 @@ impl Route {
         !self.plain.is_empty() || !self.shared.is_empty()
     }
 
+    /// Whether it is the route of `topic`, and nothing has changed since `generation`.
+    #[inline]
+    fn is_of(&self, topic: &[u8], generation: u64) -> bool {
+        self.generation == generation && self.topic.as_bytes() == topic
+    }
+
     fn is_short(&self) -> bool {
         let filters = self.plain.capacity() + self.shared.capacity();
         self.topic.capacity() <= limits::ROUTE_TOPIC_BYTES && filters <= limits::ROUTE_FILTERS
@@ -84,54 +98,59 @@ pub struct Routes {
     places: Vec<Route>,
     /// The last one that was not worth remembering, until the end of the turn.
     aside: Route,
-    /// Nodes visited to find routes in this turn.
-    visited: usize,
 }
 
 impl Routes {
     /// The route of `topic`: the one remembered if nothing has changed since, or else one found
-    /// anew, once `check` has taken the topic for a Topic Name.
+    /// anew, once `check` has taken the topic for a Topic Name. The nodes visited for that are added
+    /// to `work`.
     ///
     /// # Errors
     /// What `check` says.
-    #[inline]
+    #[inline(always)]
     pub fn find<'t, E>(
         &mut self,
         topic: &'t [u8],
         subscriptions: &Subscriptions,
+        work: &mut usize,
+        check: impl FnOnce(&'t [u8]) -> Result<TopicName<'t>, E>,
+    ) -> Result<&Route, E> {
+        let (index, generation) = (place(topic), subscriptions.generation());
+        let remembered = self.places.get(index);
+        if !remembered.is_some_and(|route| route.is_of(topic, generation)) {
+            return self.find_anew(index, topic, subscriptions, work, check);
+        }
+        Ok(self.places.get(index).unwrap_or(&self.aside))
+    }
+
+    /// The same where it is not remembered.
+    #[inline(never)]
+    fn find_anew<'t, E>(
+        &mut self,
+        index: usize,
+        topic: &'t [u8],
+        subscriptions: &Subscriptions,
+        work: &mut usize,
         check: impl FnOnce(&'t [u8]) -> Result<TopicName<'t>, E>,
     ) -> Result<&Route, E> {
         if self.places.is_empty() {
             self.places.resize_with(limits::ROUTES, Route::default);
         }
-        let Self {
-            places,
-            aside,
-            visited,
-        } = self;
-        let Some(route) = places.get_mut(place(topic)) else {
+        let Self { places, aside } = self;
+        let Some(route) = places.get_mut(index) else {
             return Ok(aside); // not reached: there are as many as a place may say
         };
-        let is_current = route.generation == subscriptions.generation();
-        if !is_current || route.topic.as_bytes() != topic {
-            *visited = visited.saturating_add(route.fill(&check(topic)?, subscriptions));
-            if !route.is_short() {
-                // Not to be held on to: it moves aside, where the next one like it replaces it.
-                *aside = std::mem::take(route);
-                return Ok(aside);
-            }
+        *work = work.saturating_add(route.fill(&check(topic)?, subscriptions));
+        if !route.is_short() {
+            // Not to be held on to: it moves aside, where the next one like it replaces it.
+            *aside = std::mem::take(route);
+            return Ok(aside);
         }
         Ok(route)
     }
 
-    /// Nodes visited to find routes in this turn.
-    pub fn visited(&self) -> usize {
-        self.visited
-    }
-
-    /// Begins a turn, and gives back what is not worth remembering.
+    /// Once a turn: gives back what is not worth remembering.
     pub fn turn(&mut self) {
-        self.visited = 0;
         if !self.aside.is_short() {
             self.aside = Route::default();
         }
@@ -140,7 +159,7 @@ impl Routes {
 
 /// The place of a topic. Topics that share one drive each other out, and no more than that: there
 /// is nothing to be gained by finding some that do.
-#[inline]
+#[inline(always)]
 fn place(topic: &[u8]) -> usize {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
@@ -182,7 +201,7 @@ mod tests {
         subscriptions: &Subscriptions,
     ) -> (&'r Route, bool) {
         let mut is_new = false;
-        let found = routes.find(topic.as_bytes(), subscriptions, |topic| {
+        let found = routes.find(topic.as_bytes(), subscriptions, &mut 0, |topic| {
             is_new = true;
             TopicName::new(std::str::from_utf8(topic).unwrap())
         });
@@ -219,7 +238,7 @@ mod tests {
     fn what_is_no_name_is_not_remembered() {
         let (all, mut routes) = (Subscriptions::default(), Routes::default());
         for _ in 0..2 {
-            let error = routes.find(b"a/#", &all, |_| Err("a wildcard"));
+            let error = routes.find(b"a/#", &all, &mut 0, |_| Err("a wildcard"));
             assert_eq!(error.err(), Some("a wildcard"));
         }
     }

@@ -141,6 +141,12 @@ impl Session {
         self.expiry_interval_s != 0
     }
 
+    /// Whether a message that has come by `group`, or by none, may have to be sent again while it is in
+    /// flight: to this client after a reconnect, or to another member of the group.
+    pub fn may_send_again(&self, group: Option<GroupId>) -> bool {
+        self.is_lasting() || group.is_some()
+    }
+
     /// Its Client Identifier.
     pub fn client_identifier(&self) -> &str {
         &self.identity.client_identifier
@@ -166,6 +172,12 @@ impl Session {
     pub fn is_window_empty(&self) -> bool {
         let flights = self.flights.as_ref();
         flights.is_none_or(|flights| flights.is_window_empty())
+    }
+
+    /// Whether nothing changes for it when a place in its window becomes free.
+    pub fn is_settled(&self) -> bool {
+        let flights = self.flights.as_ref();
+        self.dropped == 0 && flights.is_none_or(|flights| !flights.has_waiting())
     }
 
     /// Gives back what `flights` held if nothing is left in it.

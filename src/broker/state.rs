@@ -12,7 +12,7 @@ use super::notices::Notices;
 use super::retained::Retained;
 use super::session::Sessions;
 use super::stats::{Stats, Sys};
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Subscription, Subscriptions};
 use super::timers::{Timer, TimerKey, Timers};
 use super::topic_map::TopicMap;
 use crate::config::{Config, Listener};
@@ -81,8 +81,10 @@ pub struct State {
     pub replaying: Vec<SessionId>,
     /// Empty windows.
     pub spare_flights: SpareFlights,
-    /// Messages given to receivers in this turn, or weighed for one.
-    pub deliveries: usize,
+    /// Bytes of the longest packet that may be [relayed](super::relay), by what is in force.
+    pub relay_bytes_max: usize,
+    /// Reused by every message that is relayed: those who cannot get it so.
+    pub left_over: Vec<Subscription>,
     /// Reused by every publication that shared subscriptions match.
     pub groups: Vec<GroupId>,
     /// Reused by every PUBLISH from a client.
@@ -115,8 +117,11 @@ impl State {
         if config.sys_interval > 0 {
             timers.arm(TimerKey::Sys, Mono::default(), &mut sys.timer_at);
         }
+        let policy = Policy::new(&config, lists);
         Self {
-            policy: Policy::new(&config, lists),
+            relay_bytes_max: relay_bytes_max(&config, &policy),
+            left_over: Vec::new(),
+            policy,
             memory: Memory::new(config.memory_limit),
             config,
             clients: Clients::default(),
@@ -134,7 +139,6 @@ impl State {
             certificates: Vec::new(),
             replaying: Vec::new(),
             spare_flights: SpareFlights::default(),
-            deliveries: 0,
             groups: Vec::new(),
             scratch: None,
         }
@@ -146,6 +150,7 @@ impl State {
         if config.memory_limit != self.config.memory_limit {
             self.memory.set_limit(config.memory_limit);
         }
+        self.relay_bytes_max = relay_bytes_max(&config, &self.policy);
         self.config = config;
         let Self {
             config,
@@ -307,5 +312,22 @@ impl State {
         }
         let shared = session.shared.as_ref().map_or(0, |groups| groups.len());
         Ok(session.subscriptions.len() + shared)
+    }
+}
+
+/// Bytes of the longest packet that may be relayed where this is in force; 0: none may, for something
+/// about each is to be decided, or kept.
+fn relay_bytes_max(config: &Config, policy: &Policy) -> usize {
+    let is_possible = config.allow_duplicate_messages
+        && !config.upgrade_outgoing_qos
+        && !config.queue_qos0_messages
+        && config.memory_limit == 0
+        && policy.lets_all_publish()
+        && policy.lets_all_receive();
+    match usize::try_from(config.message_size_limit) {
+        _ if !is_possible => 0,
+        // A whole packet within the limit of payloads has a payload within it.
+        Ok(limit) if limit > 0 => limit.min(limits::COPY_BELOW),
+        _ => limits::COPY_BELOW,
     }
 }

@@ -181,6 +181,17 @@ impl PropertyHolder {
 }
 
 impl<'a> Property<'a> {
+    /// Whether it is for one hop alone: a message does not go on to others with it as it is.
+    pub const fn is_of_one_hop(&self) -> bool {
+        matches!(
+            self,
+            Self::TopicAlias(_)
+                | Self::SubscriptionIdentifier(_)
+                | Self::MessageExpiryInterval(_)
+                | Self::WillDelayInterval(_)
+        )
+    }
+
     /// The identifier on the wire.
     pub const fn identifier(&self) -> u8 {
         match self {
@@ -381,6 +392,13 @@ impl<'a> Properties<'a> {
     /// Each property, in wire order.
     pub fn iter(&self) -> impl Iterator<Item = Property<'a>> + 'a {
         self.iter_raw().map(|(property, _)| property)
+    }
+
+    /// Whether any of them is for one hop alone.
+    #[inline]
+    pub fn has_hop(&self) -> bool {
+        let has_hop = |properties: &Self| properties.iter().any(|it| it.is_of_one_hop());
+        !self.is_empty() && has_hop(self)
     }
 
     /// Every Subscription Identifier, in wire order.

@@ -47,8 +47,10 @@ pub struct RawPublish<'a> {
     pub properties: Properties<'a>,
     /// As in [`Publish`].
     pub payload: &'a [u8],
-    /// All of it as it came, if its Remaining Length was in the shortest form.
-    pub sent_as: Option<Wire<'a>>,
+    /// Whether its version has properties.
+    has_properties: bool,
+    /// All of it.
+    frame: Option<&'a Frame<'a>>,
 }
 
 impl<'a> Publish<'a> {
@@ -127,38 +129,29 @@ impl<'a> Publish<'a> {
     }
 }
 
-impl<'a> From<Publish<'a>> for RawPublish<'a> {
-    fn from(packet: Publish<'a>) -> Self {
-        Self {
-            dup: packet.dup,
-            qos: packet.qos,
-            retain: packet.retain,
-            topic: packet.topic.as_bytes(),
-            packet_identifier: packet.packet_identifier,
-            properties: packet.properties,
-            payload: packet.payload,
-            sent_as: None,
-        }
-    }
-}
-
 impl<'a> RawPublish<'a> {
     /// Decodes a packet.
     ///
     /// # Errors
     /// As [`Publish::decode`], but for what the topic may contain.
     #[inline]
-    pub fn decode(frame: &Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
+    pub fn decode(frame: &'a Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let unchecked = |_: &[u8]| Ok(());
         let mut packet = Self::decode_body(frame.header.flags, frame.body, version, unchecked)?;
-        let topic_at = frame.bytes.len() - frame.body.len() + 2;
-        let wire = Wire {
-            bytes: frame.bytes,
-            has_properties: version.has_properties(),
-            packet_identifier_at: topic_at + packet.topic.len(),
-        };
-        packet.sent_as = frame.header.is_shortest().then_some(wire);
+        packet.frame = Some(frame);
         Ok(packet)
+    }
+
+    /// All of it as it came, if its Remaining Length was in the shortest form.
+    #[inline(always)]
+    pub fn sent_as(&self) -> Option<Wire<'a>> {
+        let frame = self.frame.filter(|frame| frame.header.is_shortest())?;
+        let topic_at = frame.bytes.len() - frame.body.len() + 2;
+        Some(Wire {
+            bytes: frame.bytes,
+            has_properties: self.has_properties,
+            packet_identifier_at: topic_at + self.topic.len(),
+        })
     }
 
     /// Decodes what follows the fixed header; `flags` is the lower half of its first byte. The topic
@@ -203,7 +196,8 @@ impl<'a> RawPublish<'a> {
             packet_identifier,
             properties,
             payload: reader.rest(),
-            sent_as: None,
+            has_properties: version.has_properties(),
+            frame: None,
         })
     }
 }

@@ -55,7 +55,7 @@ pub enum ReadOutcome {
 /// What became of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// Nothing waits any more.
+    /// All that waited is written: the queue may be emptied.
     All,
     /// The socket takes no more now; an event will say when.
     Blocked,
@@ -123,8 +123,21 @@ impl Link {
         }
     }
 
-    /// Offers `bytes`, and what was left of earlier ones, to `use_up`, which says how many it has
-    /// used; keeps the rest, for which `room_bytes` more may be taken.
+    /// Keeps `rest`, the beginning of a packet, where nothing is left of earlier bytes. `room_bytes`
+    /// may be taken for it.
+    ///
+    /// # Errors
+    /// There is not that much: the link can only be closed.
+    pub fn keep(&mut self, rest: &[u8], room_bytes: usize) -> Result<(), Overflow> {
+        if rest.len() > room_bytes {
+            return Err(Overflow { bytes: rest.len() });
+        }
+        self.more.get_or_insert_default().stash = rest.to_vec();
+        Ok(())
+    }
+
+    /// Offers what was left of earlier bytes, and `bytes` behind it, to `use_up`, which says how many
+    /// it has used; keeps the rest, for which `room_bytes` more may be taken.
     ///
     /// # Errors
     /// There is not that much: nothing is kept any more, and the link can only be closed.
@@ -134,20 +147,10 @@ impl Link {
         room_bytes: usize,
         use_up: impl FnOnce(&[u8]) -> usize,
     ) -> Result<(), Overflow> {
-        let stash = match &mut self.more {
-            Some(more) if !more.stash.is_empty() => &mut more.stash,
-            _ => {
-                let used = use_up(bytes);
-                let rest = bytes.get(used..).unwrap_or_default();
-                if rest.len() > room_bytes {
-                    return Err(Overflow { bytes: rest.len() });
-                }
-                if !rest.is_empty() {
-                    self.more.get_or_insert_default().stash = rest.to_vec();
-                }
-                return Ok(());
-            }
+        let Some(more) = &mut self.more else {
+            return Ok(()); // not reached: it is for links that have something left
         };
+        let stash = &mut more.stash;
         let growth = growth(stash, bytes.len());
         if growth > room_bytes {
             self.drop_stash();
@@ -199,19 +202,46 @@ impl Link {
         }
     }
 
-    /// Writes what waits, as far as the socket takes it.
-    #[inline]
-    pub fn flush(&mut self, queue: &mut WriteQueue, registry: &Registry, token: Token) -> Flushed {
-        if self.more.is_some() && self.transport().is_some() {
+    /// Writes what waits, as far as the socket takes it. `common`: what is
+    /// [common](Buffers::common) to all queues.
+    #[inline(always)]
+    pub fn flush(
+        &mut self,
+        queue: &mut WriteQueue,
+        common: &[u8],
+        registry: &Registry,
+        token: Token,
+    ) -> Flushed {
+        // Nearly always one write takes all there is, in one piece, and nobody has waited for that.
+        let is_usual = self.more.is_none() && !self.waits_writable && !queue.is_empty();
+        let Some(bytes) = queue.single(common).filter(|_| is_usual) else {
+            return self.flush_rest(None, queue, common, registry, token);
+        };
+        match self.stream.write(bytes) {
+            Ok(count) if count == bytes.len() => Flushed::All,
+            outcome => self.flush_rest(Some(outcome), queue, common, registry, token),
+        }
+    }
+
+    /// Goes on with a flush after its first write.
+    #[inline(never)]
+    fn flush_rest(
+        &mut self,
+        mut outcome: Option<io::Result<usize>>,
+        queue: &mut WriteQueue,
+        common: &[u8],
+        registry: &Registry,
+        token: Token,
+    ) -> Flushed {
+        if self.transport().is_some() {
             return self.flush_staged(queue, registry, token);
         }
-        // Nearly always one write takes all there is.
         let mut written = 0;
         while !queue.is_empty() {
             if written >= limits::WRITE_BYTES_PER_LINK_PER_TURN {
                 return Flushed::Enough;
             }
-            match self.write(queue) {
+            match outcome.take().unwrap_or_else(|| self.write(queue, common)) {
                 Ok(0) => return Flushed::Failed(io::ErrorKind::WriteZero),
                 Ok(count) => {
                     queue.consume(count);
@@ -266,25 +296,17 @@ impl Link {
         self.set_waiting(false, registry, token)
     }
 
-    fn write(&mut self, queue: &WriteQueue) -> io::Result<usize> {
-        if let Some(bytes) = queue.single() {
+    fn write(&mut self, queue: &WriteQueue, common: &[u8]) -> io::Result<usize> {
+        if let Some(bytes) = queue.single(common) {
             return self.stream.write(bytes);
         }
-        self.write_pieces(queue)
-    }
-
-    /// Apart from the usual case for the room it takes.
-    #[inline(never)]
-    fn write_pieces(&mut self, queue: &WriteQueue) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); limits::WRITE_VECTORS_MAX];
-        let count = queue.slices(&mut slices);
+        let count = queue.slices(common, &mut slices);
         self.stream
             .write_vectored(slices.get(..count).unwrap_or_default())
     }
 
-    /// Asks for an event when the socket takes bytes again, or no longer. Out of line, which it would
-    /// be as both kinds of flush end with it, it costs each delivery 16 instructions more.
-    #[inline(always)]
+    /// Asks for an event when the socket takes bytes again, or no longer.
     fn set_waiting(&mut self, waits: bool, registry: &Registry, token: Token) -> Flushed {
         if waits != self.waits_writable {
             self.waits_writable = waits;
@@ -324,7 +346,7 @@ impl Link {
             transport.end();
             let nothing = &mut WriteQueue::default();
             if matches!(
-                self.flush(nothing, registry, token),
+                self.flush(nothing, &[], registry, token),
                 Flushed::Blocked | Flushed::Enough
             ) {
                 return;

@@ -180,23 +180,35 @@ impl Logger {
     }
 
     /// Tells in one line each what was held back in a second that is over.
+    #[inline]
     pub fn advance(&self, now: Mono) {
         if self.is_holding.load(Ordering::Relaxed) {
-            let mut outlets = self.lock();
-            let held = outlets.throttle.advance(now);
-            let is_holding = outlets.throttle.next_deadline().is_some();
-            drop(outlets);
-            self.is_holding.store(is_holding, Ordering::Relaxed);
-            tell(&held);
+            self.tell_held(now);
         }
     }
 
+    #[cold]
+    fn tell_held(&self, now: Mono) {
+        let mut outlets = self.lock();
+        let held = outlets.throttle.advance(now);
+        let is_holding = outlets.throttle.next_deadline().is_some();
+        drop(outlets);
+        self.is_holding.store(is_holding, Ordering::Relaxed);
+        tell(&held);
+    }
+
     /// When [`Logger::advance`] has something to tell next.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Mono> {
         match self.is_holding.load(Ordering::Relaxed) {
-            true => self.lock().throttle.next_deadline(),
+            true => self.held_until(),
             false => None,
         }
+    }
+
+    #[cold]
+    fn held_until(&self) -> Option<Mono> {
+        self.lock().throttle.next_deadline()
     }
 
     /// Tells what is held back still.

@@ -289,17 +289,13 @@ impl Server {
         if is_cut_short || !self.broker.effects().is_empty() {
             return Some(Duration::ZERO);
         }
-        let closing = self
-            .closing
-            .iter()
-            .filter_map(|conn| self.links.get(conn.index())?.closing());
         let mut deadline = self.broker.next_deadline().unwrap_or(Mono::NEVER);
         for other in [
             self.manager.next_sign_at(),
             self.security.next_look_at(),
             self.pause.until(),
             self.logger.as_ref().and_then(Logger::next_deadline),
-            closing.min(),
+            self.next_closing(),
             self.keeper.next_at(),
         ] {
             deadline = deadline.min(other.unwrap_or(Mono::NEVER));
@@ -307,6 +303,14 @@ impl Server {
         // Counted from the last reading: late by what that turn took, and never early.
         let wait = Duration::from_millis(deadline.ms_since(self.now.mono));
         (deadline != Mono::NEVER).then_some(wait)
+    }
+
+    /// When the first of the links that are closing has waited long enough.
+    fn next_closing(&self) -> Option<Mono> {
+        let conns = self.closing.iter();
+        conns
+            .filter_map(|conn| self.links.get(conn.index())?.closing())
+            .min()
     }
 
     fn handle(&mut self, event: &Event, budget: &mut usize, now: Now) {
@@ -499,6 +503,11 @@ impl Server {
     }
 
     fn flush(&mut self, conn: ConnId) {
+        self.flush_now(conn);
+    }
+
+    #[inline(always)]
+    fn flush_now(&mut self, conn: ConnId) {
         let Self {
             links,
             broker,
@@ -509,17 +518,21 @@ impl Server {
         let Some(link) = links.get_mut(conn.index()) else {
             return;
         };
-        let Some((queue, spare)) = broker.output_and_spare(conn) else {
+        let Some((queue, buffers)) = broker.output_and_buffers(conn) else {
             return;
         };
-        let flushed = link.flush(queue, poll.registry(), Token(conn.index()));
+        if link.transport().is_some() {
+            queue.settle(buffers);
+        }
+        let token = Token(conn.index());
+        let flushed = link.flush(queue, buffers.common(), poll.registry(), token);
         match flushed {
-            Flushed::All => spare.give_back(queue),
+            Flushed::All => buffers.empty(queue),
             Flushed::Failed(kind) => {
                 queue.clear();
                 dead.push((conn, Closed::Failed(kind)));
             }
-            Flushed::Blocked | Flushed::Enough => {}
+            Flushed::Blocked | Flushed::Enough => queue.settle(buffers),
         }
         let may_read_on = link.is_paused && !broker.must_wait(conn);
         if may_read_on {
@@ -546,10 +559,12 @@ impl Server {
     fn flush_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.broker.effects().dirty);
         for conn in dirty.drain(..) {
-            self.flush(conn);
+            self.flush_now(conn);
         }
         dirty.shrink_to(limits::TURN_LIST_PLACES);
-        self.broker.effects().dirty = dirty;
+        let effects = self.broker.effects();
+        effects.dirty = dirty;
+        effects.buffers.forget_common();
     }
 
     /// Begins to close what the core has marked, and ends what has waited long enough.

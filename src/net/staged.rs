@@ -14,10 +14,29 @@ pub fn is_handshaking(link: &mut Link) -> bool {
 }
 
 /// Gives the core `bytes` of MQTT, and keeps what it does not use yet.
+#[inline(always)]
 pub fn feed(link: &mut Link, bytes: &[u8], conn: ConnId, broker: &mut Broker, now: Now) {
+    if link.is_stashed() {
+        return feed_behind(link, bytes, conn, broker, now);
+    }
+    let used = broker.received(conn, bytes, now);
+    // Nearly always it is whole packets that have come.
+    if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        let kept = link.keep(rest, broker.stash_bytes_max());
+        note(kept, conn, broker, now);
+    }
+}
+
+/// The same, behind what it has not used before.
+#[inline(never)]
+fn feed_behind(link: &mut Link, bytes: &[u8], conn: ConnId, broker: &mut Broker, now: Now) {
     let bytes_max = broker.stash_bytes_max();
     let fed = link.feed(bytes, bytes_max, |bytes| broker.received(conn, bytes, now));
-    if let Err(Overflow { bytes }) = fed {
+    note(fed, conn, broker, now);
+}
+
+fn note(kept: Result<(), Overflow>, conn: ConnId, broker: &mut Broker, now: Now) {
+    if let Err(Overflow { bytes }) = kept {
         broker.overflowed(conn, bytes, now);
     }
 }

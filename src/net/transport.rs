@@ -340,7 +340,7 @@ impl Transport {
         }
     }
 
-    /// Takes what comes next, a record's worth at most, off `queue`, and puts it among the bytes
+    /// Takes what comes next, a record's worth at most, off `queue`, which is settled, and puts it among the bytes
     /// that wait.
     ///
     /// # Errors
@@ -355,7 +355,7 @@ impl Transport {
             queue.clear();
         }
         let mut slices = [IoSlice::new(&[]); limits::WRITE_VECTORS_MAX];
-        let count = queue.slices(&mut slices);
+        let count = queue.slices(&[], &mut slices);
         let slices = slices.get(..count).unwrap_or_default();
         let taken = match (&self.inner, slices) {
             (Inner::Frames(_), _) => {

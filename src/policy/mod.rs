@@ -123,6 +123,11 @@ impl Policy {
         TopicName::new(topic).is_ok_and(|topic| self.may(Access::Read, identity, &topic))
     }
 
+    /// Whether every client may publish to every topic that does not begin with `$`.
+    pub fn lets_all_publish(&self) -> bool {
+        !self.has_access_lists
+    }
+
     /// Whether every client may receive on every topic.
     pub fn lets_all_receive(&self) -> bool {
         !self.has_access_lists

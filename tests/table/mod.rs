@@ -582,7 +582,7 @@ impl Table {
             let queue = self.broker.output(chair.conn).expect("it is open");
             while chair.reads && !queue.is_empty() {
                 let mut slices = [IoSlice::new(&[]); 16];
-                let count = queue.slices(&mut slices);
+                let count = queue.slices(&[], &mut slices);
                 let mut bytes = 0;
                 for slice in &slices[..count] {
                     chair.heard.extend_from_slice(slice);
@@ -592,6 +592,7 @@ impl Table {
                 wrote = true;
             }
         }
+        self.broker.effects().buffers.forget_common();
         for chair in &mut self.chairs {
             if !chair.is_gone && again.contains(&chair.conn) {
                 let used = self.broker.received(chair.conn, &chair.unsent, self.now);

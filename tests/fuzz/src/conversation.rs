@@ -348,6 +348,7 @@ impl Room {
                 heard = found;
             }
         }
+        self.broker.effects().buffers.forget_common();
         for close in closes {
             let chair = &mut self.chairs[close.index()];
             assert!(
@@ -409,7 +410,7 @@ fn conn(who: usize) -> ConnId {
 
 fn waiting(queue: &WriteQueue) -> Vec<u8> {
     let mut slices = vec![IoSlice::new(&[]); 2000];
-    let count = queue.slices(&mut slices);
+    let count = queue.slices(&[], &mut slices);
     let bytes: Vec<u8> = slices[..count]
         .iter()
         .flat_map(|slice| slice.iter().copied())

@@ -99,7 +99,7 @@ fn converse(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     let mut answer = Vec::new();
     while !queue.is_empty() {
         let mut slices = [IoSlice::new(&[]); 8];
-        let count = queue.slices(&mut slices);
+        let count = queue.slices(&[], &mut slices);
         let before = answer.len();
         for slice in &slices[..count] {
             answer.extend_from_slice(slice);
