@@ -85,7 +85,8 @@ pub struct Subscription {
 #[derive(Debug)]
 enum Subscribers {
     One(Subscription),
-    Many(Vec<Subscription>),
+    /// Boxed, so that the usual one decides what a node costs.
+    Many(Box<Vec<Subscription>>),
 }
 
 impl Subscribers {
@@ -110,7 +111,7 @@ impl Subscribers {
 
     fn insert(&mut self, position: usize, subscription: Subscription) {
         if let Self::One(first) = self {
-            *self = Self::Many(vec![*first]);
+            *self = Self::Many(Box::new(vec![*first]));
         }
         if let Self::Many(subscriptions) = self {
             subscriptions.insert(position, subscription);

@@ -112,6 +112,8 @@ impl Children {
 pub(super) struct Node<T> {
     pub(super) level: Level,
     pub(super) parent: Option<NodeId>,
+    /// Of its path, as `edges.rs` has it.
+    pub(super) hash: u32,
     pub(super) children: Children,
     pub(super) previous: Option<NodeId>,
     pub(super) next: Option<NodeId>,
@@ -124,6 +126,7 @@ impl<T> Node<T> {
         Self {
             level: Level::EMPTY,
             parent: None,
+            hash: 0,
             children: Children(0),
             previous: None,
             next: None,
@@ -179,12 +182,13 @@ impl<T> Arena<T> {
             .get_mut(index % CHUNK_NODES)
     }
 
-    /// Puts a node of this text under `parent`, in a slot used before if there is one. It is in no
+    /// Puts a node of this text and hash under `parent`, in a slot used before if there is one. It is in no
     /// list yet.
-    pub(super) fn add(&mut self, parent: NodeId, level: Level) -> NodeId {
+    pub(super) fn add(&mut self, parent: NodeId, level: Level, hash: u32) -> NodeId {
         let node = Node {
             level,
             parent: Some(parent),
+            hash,
             ..Node::blank()
         };
         if let Some(id) = self.unused {
@@ -255,7 +259,7 @@ mod tests {
     fn slots_are_used_again() {
         let mut arena = Arena::<u8>::new();
         let ids: Vec<_> = (0..1000)
-            .map(|_| arena.add(NodeId::ROOT, Level::EMPTY))
+            .map(|_| arena.add(NodeId::ROOT, Level::EMPTY, 0))
             .collect();
         assert_eq!((arena.slots(), arena.live()), (1001, 1001));
         assert_eq!(
@@ -267,7 +271,7 @@ mod tests {
         }
         assert_eq!((arena.slots(), arena.live()), (1001, 501));
         for _ in 0..500 {
-            assert!(arena.add(NodeId::ROOT, Level::EMPTY).index() <= 1000);
+            assert!(arena.add(NodeId::ROOT, Level::EMPTY, 0).index() <= 1000);
         }
         assert_eq!((arena.slots(), arena.live()), (1001, 1001));
         assert_eq!(arena.range(990..5000).count(), 11);
@@ -297,8 +301,15 @@ mod tests {
     #[test]
     fn node_sizes() {
         assert_eq!(size_of::<Option<NodeId>>(), 4);
-        let fixed = 16 + 4 * 4; // the level and four links
-        assert_eq!(size_of::<Node<Box<u64>>>(), fixed + size_of::<usize>());
-        assert_eq!(size_of::<Node<Vec<u8>>>(), fixed + 3 * size_of::<usize>());
+        let fixed = 16 + 5 * 4; // the level, the hash and four links
+        let padding = (size_of::<usize>() - 4) % 8;
+        assert_eq!(
+            size_of::<Node<Box<u64>>>(),
+            fixed + padding + size_of::<usize>()
+        );
+        assert_eq!(
+            size_of::<Node<Vec<u8>>>(),
+            fixed + padding + 3 * size_of::<usize>()
+        );
     }
 }

@@ -11,7 +11,7 @@
 
 use super::arena::NodeId;
 use super::name::TopicName;
-use super::tree::Tree;
+use super::tree::{Spot, Tree};
 
 /// Matching: stored paths are Topic Filters.
 impl<T> Tree<T> {
@@ -32,7 +32,7 @@ impl<T> Tree<T> {
         let mut forks = Forks::new();
         let mut visited = 0;
         let mut next = Some(Place {
-            node: NodeId::ROOT,
+            spot: Spot::ROOT,
             offset: 0,
         });
         while let Some(at) = next {
@@ -54,10 +54,10 @@ impl<T> Tree<T> {
         forks: &mut Forks,
         report: &mut impl FnMut(Option<NodeId>),
     ) -> Option<Place> {
-        let node = self.nodes.get(at.node)?;
+        let node = self.nodes.get(at.spot.id)?;
         // Past the end of the text there is no level left, not even an empty one.
         let Some(rest) = text.get(at.offset..) else {
-            report(Some(at.node));
+            report(Some(at.spot.id));
             // `sport/#` matches `sport` [MQTT-4.7.1-2] [MQTT5-4.7.1-1].
             report(self.hash_child(node));
             return None;
@@ -68,22 +68,24 @@ impl<T> Tree<T> {
         let kept_away = at.offset == 0 && level.first() == Some(&b'$');
         if node.children.has_wildcard() && !kept_away {
             report(self.hash_child(node));
-            if let Some(plus) = self.plus_child(node) {
-                forks.push(Place { node: plus, offset });
+            if let Some(spot) = self.plus_child(node).and_then(|plus| self.spot(plus)) {
+                forks.push(Place { spot, offset });
             }
         }
-        let child = self.child_of(at.node, node, level)?;
-        Some(Place {
-            node: child,
-            offset,
-        })
+        let spot = self.child_of(at.spot, node, level)?;
+        Some(Place { spot, offset })
+    }
+
+    fn spot(&self, id: NodeId) -> Option<Spot> {
+        let hash = self.nodes.get(id)?.hash;
+        Some(Spot { id, hash })
     }
 }
 
 /// A node, and where in the name the level below it begins.
 #[derive(Clone, Copy)]
 struct Place {
-    node: NodeId,
+    spot: Spot,
     offset: usize,
 }
 
@@ -99,7 +101,7 @@ impl Forks {
 
     const fn new() -> Self {
         let unused = Place {
-            node: NodeId::ROOT,
+            spot: Spot::ROOT,
             offset: 0,
         };
         Self {

@@ -1,6 +1,7 @@
 //! Topic Names, Topic Filters, and one tree of levels for subscriptions and retained messages.
 
 mod arena;
+mod buckets;
 mod edges;
 pub mod filter;
 mod level;

@@ -6,7 +6,7 @@
 //!   a/#                         │             │
 //!   +/b                        'b'           '#' ──next──▶ 'b'
 //!
-//!   edges:  hash(parent, level) ──▶ child      for the whole tree at once: `edges.rs`
+//!   edges:  hash of a path ──▶ node            for the whole tree at once: `edges.rs`
 //!   lists:  parent ──▶ first ⇄ next ⇄ next     '#' and '+' stand at the head, and the parent has a
 //!                                              mark for each: a tree of literals asks for neither
 //! ```
@@ -33,6 +33,21 @@ pub struct Tree<T> {
     values: usize,
     /// Nodes that paused walks go on with, and how many of them each.
     pub(super) pins: BTreeMap<NodeId, u32>,
+}
+
+/// A node, and its hash, which is known before the node has been looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) id: NodeId,
+    pub(super) hash: u32,
+}
+
+impl Spot {
+    /// Where all paths begin.
+    pub(super) const ROOT: Self = Self {
+        id: NodeId::ROOT,
+        hash: 0,
+    };
 }
 
 impl<T> Tree<T> {
@@ -153,19 +168,28 @@ impl<T> Tree<T> {
 impl<T> Tree<T> {
     /// The child of `parent` with this text.
     pub(super) fn child(&self, parent: NodeId, level: &[u8]) -> Option<NodeId> {
-        self.child_of(parent, self.nodes.get(parent)?, level)
+        let node = self.nodes.get(parent)?;
+        let at = Spot {
+            id: parent,
+            hash: node.hash,
+        };
+        Some(self.child_of(at, node, level)?.id)
     }
 
-    /// The child with this text of `node`, whose key is `id`. An only child needs no hash; below the
+    /// The child with this text of `node`, which is at `at`. An only child needs no hash; below the
     /// first levels that is the usual case.
     #[inline]
-    pub(super) fn child_of(&self, id: NodeId, node: &Node<T>, level: &[u8]) -> Option<NodeId> {
+    pub(super) fn child_of(&self, at: Spot, node: &Node<T>, level: &[u8]) -> Option<Spot> {
         if node.children.has_several() {
-            return self.edges.find(&self.nodes, id, level);
+            let hash = self.edges.hash(at.hash, level);
+            let id = self.edges.find(&self.nodes, hash, at.id, level)?;
+            return Some(Spot { id, hash });
         }
-        let only = node.children.first()?;
-        if self.nodes.get(only)?.level.is(level) {
-            Some(only)
+        let id = node.children.first()?;
+        let only = self.nodes.get(id)?;
+        if only.level.is(level) {
+            let hash = only.hash;
+            Some(Spot { id, hash })
         } else {
             None
         }
@@ -202,7 +226,9 @@ impl<T> Tree<T> {
 
     /// Makes a child that is not there yet.
     fn add_child(&mut self, parent: NodeId, text: &str) -> NodeId {
-        let id = self.nodes.add(parent, Level::new(text));
+        let above = self.nodes.get(parent).map_or(0, |node| node.hash);
+        let hash = self.edges.hash(above, text.as_bytes());
+        let id = self.nodes.add(parent, Level::new(text), hash);
         self.link(parent, id, text.as_bytes());
         self.edges.insert(&self.nodes, id);
         id
@@ -353,7 +379,12 @@ impl<T> Tree<T> {
                 Ok(())
             };
         };
-        if self.edges.find(&self.nodes, parent, node.level.as_bytes()) != Some(id) {
+        let above = self.nodes.get(parent).map_or(0, |parent| parent.hash);
+        let level = node.level.as_bytes();
+        if node.hash != self.edges.hash(above, level) {
+            return Err("the node has the hash of another path");
+        }
+        if self.edges.find(&self.nodes, node.hash, parent, level) != Some(id) {
             return Err("no edge leads to the node");
         }
         if node.value.is_none() && node.children.is_empty() && !self.pins.contains_key(&id) {
