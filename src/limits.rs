@@ -93,6 +93,9 @@ pub const SPARE_BUFFERS_BYTES: usize = 64 << 10;
 /// Bytes kept for the packets that the next turn relays: what one read may bring.
 pub const COMMON_BYTES_KEPT: usize = READ_SCRATCH_BYTES;
 
+/// Buffers of that kind that are kept however few clients are left.
+pub const SPARE_BUFFERS_LEFT: usize = 16;
+
 /// Empty windows kept for the next sessions that a QoS 1 or 2 message is sent to.
 pub const SPARE_FLIGHTS: usize = 16;
 

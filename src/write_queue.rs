@@ -158,6 +158,20 @@ impl Buffers {
             self.spare.push(buffer);
         }
     }
+
+    /// Gives back what so few connections do not fill at once: a storm that is over leaves nothing
+    /// of itself here.
+    pub fn keep_for(&mut self, connections: usize) {
+        let kept = connections.max(limits::SPARE_BUFFERS_LEFT);
+        if self.spare.len() > kept {
+            for buffer in self.spare.drain(kept..) {
+                self.spare_bytes -= buffer.capacity();
+            }
+        }
+        if self.spare.capacity() > 4 * kept {
+            self.spare.shrink_to(2 * kept);
+        }
+    }
 }
 
 /// Bytes that the first allocation of a vector of bytes takes, at least.
@@ -586,6 +600,26 @@ mod tests {
         // A buffer that has grown so far is not kept.
         buffers.empty(&mut queue);
         assert_eq!((buffers.spare_bytes, capacity(&queue)), (0, 0));
+    }
+
+    #[test]
+    fn no_more_buffers_are_kept_than_connections_are_left() {
+        let mut buffers = Buffers::default();
+        let mut queues: Vec<_> = (0..200).map(|_| WriteQueue::default()).collect();
+        for queue in &mut queues {
+            queue.write(&mut buffers, |out| out.extend_from_slice(&[7; 100]));
+        }
+        for queue in &mut queues {
+            buffers.empty(queue);
+        }
+        for (connections, kept) in [(300, 200), (50, 50), (0, limits::SPARE_BUFFERS_LEFT)] {
+            buffers.keep_for(connections);
+            assert_eq!(
+                (buffers.spare.len(), buffers.spare_bytes),
+                (kept, 100 * kept)
+            );
+        }
+        assert!(buffers.spare.capacity() <= 4 * limits::SPARE_BUFFERS_LEFT);
     }
 
     #[test]

@@ -261,6 +261,8 @@ impl Broker {
         end_connection(conn, cause, &mut self.state, now);
         self.state.strangers.remove(&conn);
         self.state.clients.remove(conn);
+        let left = self.state.clients.len();
+        self.state.effects.buffers.keep_for(left);
     }
 
     /// Does what is due. To be called once a turn.
