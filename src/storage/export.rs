@@ -2,7 +2,8 @@
 //! (shared subscriptions of absent clients it would lose itself, Wills, Packet Identifiers of QoS 2
 //! messages from clients) is counted and left out.
 
-use super::import::{MAGIC, kind, state};
+use super::gather::state;
+use super::import::{MAGIC, kind};
 use crate::broker::inflight::Delivery;
 use crate::broker::key::SessionId;
 use crate::broker::record::{Record, SessionRecord};

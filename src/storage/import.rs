@@ -1,6 +1,5 @@
-//! mosquitto's own file, `mosquitto.db`, read: what it holds becomes records. It is apart because
-//! nobody needs it twice. The file is never changed, and a damaged one gives what stands before the
-//! damage.
+//! mosquitto's own file, `mosquitto.db`, read. It is apart because nobody needs it twice. The file is
+//! never changed, and a damaged one gives what stands before the damage.
 //!
 //! ```text
 //!   00 B5 00 "mosquitto db" | crc, always 0 | version | chunk ...
@@ -11,19 +10,14 @@
 //! In the structs, members of 64 bits are in the order of the machine that wrote them, the others
 //! big-endian. What is read here was written little-endian, as by every machine that midge runs on.
 
-use crate::broker::inflight::Delivery;
-use crate::broker::key::SessionId;
-use crate::broker::record::{Place, Record, SessionRecord, SubscriptionRecord};
+use super::gather::{Client, ClientMessage, Gather, Imported, lasting};
 use crate::broker::session::NEVER_EXPIRES;
 use crate::bytes::Reader;
-use crate::codec::property::{Properties, Property, PropertyHolder};
+use crate::codec::property::{Properties, PropertyHolder};
 use crate::config::Config;
-use crate::message::{Identity, Message, PacketIdentifier, Publication, QoS};
+use crate::message::{Publication, QoS};
 use crate::time::{Mono, Now};
-use std::collections::HashMap;
 use std::fmt;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
-use std::rc::Rc;
 
 /// What every file begins with.
 pub const MAGIC: &[u8; 15] = b"\x00\xb5\x00mosquitto db";
@@ -42,20 +36,6 @@ pub mod kind {
     pub const SUBSCRIPTION: u32 = 5;
     /// A client.
     pub const CLIENT: u32 = 6;
-}
-
-/// States of a message for or from a client, as mosquitto numbers them.
-pub mod state {
-    /// Sent at QoS 1.
-    pub const WAIT_FOR_PUBACK: u8 = 3;
-    /// Sent at QoS 2.
-    pub const WAIT_FOR_PUBREC: u8 = 5;
-    /// PUBREC has come, and PUBREL is to be sent again.
-    pub const RESEND_PUBREL: u8 = 6;
-    /// PUBREL was sent.
-    pub const WAIT_FOR_PUBCOMP: u8 = 9;
-    /// Not sent yet.
-    pub const QUEUED: u8 = 11;
 }
 
 /// Why a file was not read, or not to its end.
@@ -79,61 +59,21 @@ impl fmt::Display for ImportError {
     }
 }
 
-/// What a file comes to.
-#[derive(Debug, Default)]
-pub struct Imported {
-    /// In the order in which they are to be restored.
-    pub records: Vec<Record>,
-    /// QoS 2 messages that mosquitto had taken and not passed on yet, which it does at PUBREL.
-    pub unpublished: Vec<Rc<Message>>,
-}
-
 /// Reads a whole file: what it comes to, and what is wrong with the rest.
 pub fn read(bytes: &[u8], config: &Config, now: Now) -> (Imported, Option<ImportError>) {
     let mut import = Import {
-        config,
         now,
         version: 0,
-        imported: Imported::default(),
-        clients: HashMap::new(),
-        sessions: Vec::new(),
-        others: Vec::new(),
-        messages: HashMap::new(),
-        last_place: 0,
+        gather: Gather::new(config, now),
     };
     let error = import.read(bytes).err();
-    let Import {
-        mut imported,
-        sessions,
-        others,
-        ..
-    } = import;
-    imported.records = sessions.into_iter().chain(others).collect();
-    (imported, error)
+    (import.gather.finish(), error)
 }
 
 struct Import<'i> {
-    config: &'i Config,
     now: Now,
     version: u32,
-    imported: Imported,
-    clients: HashMap<String, SessionId>,
-    sessions: Vec<Record>,
-    others: Vec<Record>,
-    messages: HashMap<u64, Rc<Message>>,
-    last_place: u64,
-}
-
-/// A message of one client.
-struct ClientMessage<'c> {
-    client: &'c str,
-    message: u64,
-    packet_identifier: u16,
-    qos: u8,
-    state: u8,
-    retain: bool,
-    is_outgoing: bool,
-    identifier: Option<u32>,
+    gather: Gather<'i>,
 }
 
 /// Bytes of a chunk that are still to be read.
@@ -163,6 +103,11 @@ impl<'c> Chunk<'c> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
+    /// Seconds since 1970, in the order of the machine.
+    fn date(&mut self) -> Option<i64> {
+        Some(i64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
     fn text(&mut self, length: u16) -> Option<&'c str> {
         std::str::from_utf8(self.take(usize::from(length))?).ok()
     }
@@ -182,21 +127,6 @@ impl<'c> Chunk<'c> {
         let mut reader = Reader::new(self.0);
         Properties::read(&mut reader, PropertyHolder::Publish).ok()
     }
-}
-
-/// Properties as a message keeps them.
-fn lasting(properties: Properties<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (property, raw) in properties.iter_raw() {
-        let is_hop = matches!(
-            property,
-            Property::TopicAlias(_) | Property::MessageExpiryInterval(_)
-        );
-        if !is_hop {
-            bytes.extend_from_slice(raw);
-        }
-    }
-    bytes
 }
 
 impl Import<'_> {
@@ -233,14 +163,11 @@ impl Import<'_> {
                     true => old_client_message(&mut chunk),
                     false => client_message(&mut chunk),
                 };
-                self.client_message(&found?)
+                self.gather.client_message(&found?);
+                Some(())
             }
             kind::RETAINED => {
-                let message = self.messages.get(&chunk.u64()?)?;
-                let is_own = message.publication().topic.starts_with("$SYS/");
-                if !is_own {
-                    self.others.push(Record::Retained(Rc::clone(message)));
-                }
+                self.gather.retained(chunk.u64()?);
                 Some(())
             }
             kind::SUBSCRIPTION => self.subscription(&mut chunk, is_old),
@@ -252,7 +179,7 @@ impl Import<'_> {
 
     fn message(&mut self, chunk: &mut Chunk<'_>) -> Option<()> {
         let id = chunk.u64()?;
-        let expires = chunk.u64()?;
+        let expires = chunk.date()?;
         let payload_bytes = usize::try_from(chunk.u32()?).ok()?;
         let _source_identifier = chunk.u16()?;
         let (source, user, topic) = (chunk.u16()?, chunk.u16()?, chunk.u16()?);
@@ -265,12 +192,7 @@ impl Import<'_> {
             true => Vec::new(),
             false => lasting(chunk.properties()?),
         };
-        let date = u64::try_from(i64::from_le_bytes(expires.to_le_bytes())).unwrap_or(0);
-        let left_s = date.saturating_sub(self.now.unix.0);
-        let expires_at = match date {
-            0 => Mono::NEVER,
-            _ => self.now.mono.plus_s(left_s),
-        };
+        let expires_at = self.gather.instant(expires).unwrap_or(Mono::NEVER);
         let publication = Publication {
             topic,
             properties: &properties,
@@ -283,7 +205,7 @@ impl Import<'_> {
             wire: None,
             message: None,
         };
-        self.keep(id, source, user, publication);
+        self.gather.message(id, source, user, publication);
         Some(())
     }
 
@@ -316,25 +238,12 @@ impl Import<'_> {
             wire: None,
             message: None,
         };
-        self.keep(id, source, user, publication);
+        self.gather.message(id, source, user, publication);
         Some(())
     }
 
-    fn keep(&mut self, id: u64, source: &str, user: &str, publication: Publication<'_>) {
-        let identity = Rc::new(Identity {
-            client_identifier: source.into(),
-            username: Some(user).filter(|user| !user.is_empty()).map(Into::into),
-            listener: 0,
-        });
-        let mut publication = Publication {
-            publisher: Some(&identity).filter(|_| !source.is_empty()),
-            ..publication
-        };
-        self.messages.insert(id, publication.message());
-    }
-
     fn client(&mut self, chunk: &mut Chunk<'_>) -> Option<()> {
-        let expires = i64::from_le_bytes(chunk.take(8)?.try_into().ok()?);
+        let expires = chunk.date()?;
         let interval_s = chunk.u32()?;
         let _last_identifier = chunk.u16()?;
         let name = chunk.u16()?;
@@ -347,13 +256,10 @@ impl Import<'_> {
             _ => (0, 0),
         };
         let (name, user) = (chunk.text(name)?, chunk.text(user)?);
-        let left_s = u64::try_from(expires)
-            .unwrap_or(0)
-            .saturating_sub(self.now.unix.0);
-        let ends_at = match interval_s {
-            0 | NEVER_EXPIRES => Mono::NEVER,
-            _ if expires <= 0 => self.now.mono.plus_s(u64::from(interval_s)),
-            _ => self.now.mono.plus_s(left_s),
+        let ends_at = match (interval_s, self.gather.instant(expires)) {
+            (0 | NEVER_EXPIRES, _) => Mono::NEVER,
+            (_, None) => self.now.mono.plus_s(u64::from(interval_s)),
+            (_, Some(ends_at)) => ends_at,
         };
         // 0 is what an older version wrote of clients that never expire.
         let interval_s = if interval_s == 0 {
@@ -361,7 +267,14 @@ impl Import<'_> {
         } else {
             interval_s
         };
-        self.add_client(name, user, port, interval_s, ends_at);
+        self.gather.client(&Client {
+            name,
+            user,
+            port,
+            interval_s,
+            ends_at,
+            will_at: Mono::NEVER,
+        });
         Some(())
     }
 
@@ -369,30 +282,15 @@ impl Import<'_> {
         let name = chunk.string()?;
         // The last Packet Identifier, and from version 3 on when it left, in 4 bytes or 8.
         chunk.u16()?;
-        self.add_client(name, "", 0, NEVER_EXPIRES, Mono::NEVER);
-        Some(())
-    }
-
-    fn add_client(&mut self, name: &str, user: &str, port: u16, interval_s: u32, ends_at: Mono) {
-        let listeners = &self.config.listeners;
-        let listener = listeners.iter().position(|one| one.port == port);
-        let session = SessionId::from_index(self.sessions.len());
-        if self.clients.insert(name.to_owned(), session).is_some() {
-            return;
-        }
-        self.sessions.push(Record::Session(Box::new(SessionRecord {
-            session,
-            identity: Rc::new(Identity {
-                client_identifier: name.into(),
-                username: Some(user).filter(|user| !user.is_empty()).map(Into::into),
-                listener: listener.unwrap_or_default(),
-            }),
-            listener_port: port,
-            expiry_interval_s: interval_s,
-            is_connected: false,
-            ends_at,
+        self.gather.client(&Client {
+            name,
+            user: "",
+            port: 0,
+            interval_s: NEVER_EXPIRES,
+            ends_at: Mono::NEVER,
             will_at: Mono::NEVER,
-        })));
+        });
+        Some(())
     }
 
     fn subscription(&mut self, chunk: &mut Chunk<'_>, is_old: bool) -> Option<()> {
@@ -410,83 +308,9 @@ impl Import<'_> {
                 (client, chunk.text(filter)?, options, identifier)
             }
         };
-        if let Some(session) = self.clients.get(client).copied() {
-            let record = SubscriptionRecord {
-                session,
-                filter: filter.into(),
-                group: None,
-                // Without Retain Handling, which has had its effect.
-                options: options & 0b1111,
-                identifier: NonZeroU32::new(identifier),
-            };
-            self.others.push(Record::Subscribed(Box::new(record)));
-        }
+        self.gather
+            .subscription(client, filter, options, identifier);
         Some(())
-    }
-
-    fn client_message(&mut self, found: &ClientMessage<'_>) -> Option<()> {
-        // A client or message that the file does not hold is no damage: mosquitto passes over it.
-        let (Some(session), Some(message)) = (
-            self.clients.get(found.client).copied(),
-            self.messages.get(&found.message).cloned(),
-        ) else {
-            return Some(());
-        };
-        let packet_identifier = NonZeroU16::new(found.packet_identifier);
-        if !found.is_outgoing {
-            if let Some(packet_identifier) = packet_identifier {
-                let record = Record::Held(session, packet_identifier);
-                self.others.push(record);
-                self.imported.unpublished.push(message);
-            }
-            return Some(());
-        }
-        let place = self.next_place();
-        let delivery = Delivery {
-            message,
-            identifiers: found.identifier.into(),
-            group: None,
-            qos: QoS::from_bits(found.qos)?,
-            retain: found.retain,
-            place: Some(place),
-        };
-        self.others.push(outgoing(
-            session,
-            place,
-            delivery,
-            packet_identifier,
-            found.state,
-        ));
-        Some(())
-    }
-
-    fn next_place(&mut self) -> Place {
-        self.last_place += 1;
-        NonZeroU64::MIN.saturating_add(self.last_place - 1)
-    }
-}
-
-/// What a message to a client is, by its state.
-fn outgoing(
-    session: SessionId,
-    place: Place,
-    delivery: Delivery,
-    packet_identifier: Option<PacketIdentifier>,
-    state: u8,
-) -> Record {
-    match (state, packet_identifier) {
-        (state::RESEND_PUBREL | state::WAIT_FOR_PUBCOMP, Some(packet_identifier)) => {
-            Record::Received {
-                session,
-                place,
-                released: place,
-                packet_identifier,
-            }
-        }
-        (state::WAIT_FOR_PUBACK | state::WAIT_FOR_PUBREC, packet_identifier) => {
-            Record::Queued(session, place, delivery, packet_identifier)
-        }
-        _ => Record::Queued(session, place, delivery, None),
     }
 }
 

@@ -252,7 +252,10 @@ impl Store {
             }
         };
         let (imported, error) = import::read(&bytes, config, now);
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            odd: imported.odd,
+            ..Counts::default()
+        };
         for record in imported.records {
             counts.count(&record);
             counts.odd += u64::from(!broker.restore(record, now));

@@ -17,6 +17,7 @@
 
 mod batch;
 pub mod export;
+mod gather;
 pub mod import;
 mod keeper;
 mod pace;
