@@ -160,8 +160,9 @@ fn commands(page: &mut Page) {
     page.entry(
         "midge export",
         "[-c FILE] NEW-FILE",
-        "Writes what is stored as a mosquitto.db, version 6, for the way back. The broker must not \
-         be running.",
+        "Writes what is stored for the way back: as the database of mosquitto 2.1's SQLite plugin \
+         if the name ends in .sqlite3, else as a mosquitto.db, version 6. The broker must not be \
+         running.",
     );
     page.entry(
         "midge passwd",

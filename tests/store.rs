@@ -130,7 +130,7 @@ fn the_file_has_the_name_it_is_given() {
         (
             "plugin /usr/lib/mosquitto_persist_sqlite.so\nplugin_opt_sync full\n\
              plugin_opt_db_file FOLDER/mq.sqlite3\n",
-            "mq.sqlite3",
+            "mq.sqlite3.midge",
         ),
     ] {
         let folder = Folder::new(&format!("store-named-{name}"));

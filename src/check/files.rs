@@ -48,7 +48,7 @@ pub fn look<S: System>(reading: &Reading, runner: &Runner, system: &S, found: &m
 /// The file that state is kept in.
 fn kept_at(config: &Config) -> String {
     if let Some(path) = &config.persistence.database {
-        return path.clone();
+        return format!("{path}.midge");
     }
     let directory = config.persistence.location.as_deref().unwrap_or(".");
     let file = config.persistence.file.as_deref().unwrap_or("mosquitto.db");

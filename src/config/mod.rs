@@ -135,7 +135,9 @@ pub struct Persistence {
     pub file: Option<String>,
     /// The directory; `None`: the current one.
     pub location: Option<String>,
-    /// The path of the database; `None`: what `file` and `location` come to.
+    /// Whether mosquitto would keep it with its SQLite plugin.
+    pub is_by_plugin: bool,
+    /// The path of that one's database; `None`: `mosquitto.sqlite3` in `location`.
     pub database: Option<String>,
     /// Seconds between two saves, or changes between them; 0: only at the end.
     pub autosave_interval: u32,
@@ -195,6 +197,7 @@ impl Default for Persistence {
             enabled: false,
             file: None,
             location: None,
+            is_by_plugin: false,
             database: None,
             autosave_interval: 1800,
             autosave_on_changes: false,

@@ -185,6 +185,7 @@ impl Draft {
             }
             let persistence = &mut self.config.persistence;
             persistence.enabled = true;
+            persistence.is_by_plugin = true;
             persistence.database = given.database.take();
             if !is_explicit {
                 persistence.sync = given.mode();

@@ -3,11 +3,13 @@
 //! the other. What is said of a client or a message that was never told is passed over, as mosquitto
 //! does itself.
 
-use crate::broker::inflight::Delivery;
+use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
 use crate::broker::key::SessionId;
 use crate::broker::record::{Place, Record, SessionRecord, SubscriptionRecord};
+use crate::broker::session::WillMessage;
 use crate::codec::property::{Properties, Property};
 use crate::config::Config;
+use crate::limits;
 use crate::message::{Identity, Message, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
 use crate::topic::name::TopicName;
@@ -74,8 +76,8 @@ pub struct ClientMessage<'c> {
     pub retain: bool,
     /// Whether it is for the client.
     pub is_outgoing: bool,
-    /// Subscription Identifier.
-    pub identifier: Option<u32>,
+    /// Subscription Identifier; 0: none.
+    pub identifier: u32,
 }
 
 /// What was told so far.
@@ -146,6 +148,14 @@ impl<'g> Gather<'g> {
         })));
     }
 
+    /// A client has a Will.
+    pub fn will(&mut self, client: &str, will: WillMessage) {
+        if let Some(session) = self.clients.get(client).copied() {
+            let record = Record::Will(session, Some(Box::new(will)));
+            self.others.push(record);
+        }
+    }
+
     /// There is a message `id`, published by `user` as `source`.
     pub fn message(&mut self, id: u64, source: &str, user: &str, publication: Publication<'_>) {
         if TopicName::new(publication.topic).is_err() {
@@ -181,7 +191,7 @@ impl<'g> Gather<'g> {
                 group: None,
                 // Without Retain Handling, which has had its effect.
                 options: options & 0b1111,
-                identifier: NonZeroU32::new(identifier),
+                identifier: NonZeroU32::new(subscription_identifier(identifier)),
             };
             self.others.push(Record::Subscribed(Box::new(record)));
         }
@@ -208,7 +218,10 @@ impl<'g> Gather<'g> {
                 let place = self.next_place();
                 let delivery = Delivery {
                     message,
-                    identifiers: found.identifier.into(),
+                    identifiers: match subscription_identifier(found.identifier) {
+                        0 => SubscriptionIdentifiers::None,
+                        identifier => SubscriptionIdentifiers::One(identifier),
+                    },
                     group: None,
                     qos,
                     retain: found.retain,
@@ -233,6 +246,14 @@ impl<'g> Gather<'g> {
             unpublished: self.unpublished,
             odd: self.odd,
         }
+    }
+}
+
+/// A Subscription Identifier, 0 for none, and for what no packet can say [MQTT5 §3.8.2.1.2].
+fn subscription_identifier(identifier: u32) -> u32 {
+    match identifier <= limits::REMAINING_LENGTH_MAX {
+        true => identifier,
+        false => 0,
     }
 }
 

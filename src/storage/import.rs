@@ -330,7 +330,7 @@ fn client_message<'c>(chunk: &mut Chunk<'c>) -> Option<ClientMessage<'c>> {
         state,
         retain: flags >> 4 != 0,
         is_outgoing: direction == 1,
-        identifier,
+        identifier: identifier.unwrap_or_default(),
     })
 }
 
@@ -347,6 +347,6 @@ fn old_client_message<'c>(chunk: &mut Chunk<'c>) -> Option<ClientMessage<'c>> {
         state,
         retain: retain != 0,
         is_outgoing: direction == 1,
-        identifier: None,
+        identifier: 0,
     })
 }

@@ -11,14 +11,13 @@ use super::reader::{self, Counts, Reader};
 use super::schema::Op;
 use super::scribe::Scribe;
 use super::tail::Tail;
-use super::{Database, Lock, StoreError, Sync, import, set_aside};
+use super::{Database, Lock, StoreError, Sync, set_aside, takeover};
 use crate::broker::Broker;
 use crate::broker::record::Record;
 use crate::config::{Config, SyncMode};
 use crate::limits;
 use crate::time::{Mono, Now};
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -100,8 +99,9 @@ struct Store {
 /// Where the state of a broker with this configuration is kept.
 pub fn path(config: &Config) -> PathBuf {
     let persistence = &config.persistence;
+    // mosquitto's own is never written to.
     if let Some(path) = &persistence.database {
-        return path.into();
+        return format!("{path}.midge").into();
     }
     let name = match &persistence.file {
         Some(name) => format!("{name}.sqlite3"),
@@ -240,49 +240,10 @@ impl Store {
 
     /// Takes over what mosquitto has left, if this is the first start. Its file stays as it is.
     fn import(&mut self, broker: &mut Broker, config: &Config, now: Now) -> Counts {
-        let persistence = &config.persistence;
-        let name = persistence.file.as_deref().unwrap_or("mosquitto.db");
-        let path = self.path.with_file_name(name);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Counts::default(),
-            Err(error) => {
-                log::error!("Error: {} cannot be read: {error}.", path.display());
-                return Counts::default();
-            }
+        let Some(left) = takeover::find(config) else {
+            return Counts::default();
         };
-        let (imported, error) = import::read(&bytes, config, now);
-        let mut counts = Counts {
-            odd: imported.odd,
-            ..Counts::default()
-        };
-        for record in imported.records {
-            counts.count(&record);
-            counts.odd += u64::from(!broker.restore(record, now));
-        }
-        broker.effects().journal.begin(counts.last_place);
-        for message in imported.unpublished {
-            broker.publish_restored(&message, now);
-        }
-        let path = path.display();
-        let Counts {
-            sessions,
-            subscriptions,
-            messages,
-            retained,
-            odd,
-            ..
-        } = counts;
-        log::info!(
-            "Imported {sessions} sessions with {subscriptions} subscriptions and {messages} \
-             messages, and {retained} retained messages, from {path}."
-        );
-        if let Some(error) = error {
-            log::error!("Error: not all of {path} was imported: {error}.");
-        }
-        if odd > 0 {
-            log::warn!("{odd} entries of {path} made no sense.");
-        }
+        let counts = left.take_over(broker, config, now);
         // All of it, and what was just published, is written at once.
         let written = self.write_anew(broker, now);
         drop(broker.effects().journal.take());

@@ -8,7 +8,10 @@
 //!                                                 pace     when a commit is worth its sync
 //!                                                 tail     changes that no commit holds yet
 //!                                                 reader   rows into records, at the start
-//!   mosquitto.db ─► import ─► records ─► export ─► mosquitto.db
+//!   mosquitto.db ──────► import ─┐                           takeover which file, and once
+//!   mosquitto.sqlite3 ─► plugin ─┴► gather ─► records        gather   what both come to
+//!   records ─┬► export ─► mosquitto.db
+//!            └► plugin ─► mosquitto.sqlite3
 //! ```
 //!
 //! The database is in WAL mode and locked for this process alone: a commit is one write to the end
@@ -21,14 +24,17 @@ mod gather;
 pub mod import;
 mod keeper;
 mod pace;
+mod plugin;
 mod reader;
 mod schema;
 mod scribe;
 mod tail;
+mod takeover;
 
 pub use keeper::Keeper;
 
 use crate::broker::Broker;
+use crate::broker::record::Record;
 use crate::config::Config;
 use crate::limits;
 use crate::time::Now;
@@ -383,8 +389,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Writes what the store of this configuration holds to a new file at `out`, as mosquitto would.
-/// What was written, in words.
+/// Writes what the store of this configuration holds to a new file at `out`, as mosquitto would, or
+/// its SQLite plugin if it ends in `.sqlite3`. What was written, in words.
 ///
 /// # Errors
 /// A broker is running on the store, there is none, or the file is there already.
@@ -405,18 +411,40 @@ pub fn export(config: &Config, out: &Path, now: Now) -> Result<String, StoreErro
     reader.read()?;
     let mut records = Vec::new();
     broker.recount(|record| records.push(record));
-    let exported = export::write(&records, now);
-    let mut file = OpenOptions::new().write(true).create_new(true).open(out)?;
+    let file = OpenOptions::new().write(true).create_new(true).open(out)?;
+    let written = match is_for_plugin(out) {
+        true => plugin::write::write(out, &records, now),
+        false => write_own(file, &records, now),
+    };
+    let left_out = match written.and_then(|left_out| Ok((left_out, sync_directory(out)?))) {
+        Ok((left_out, ())) => left_out,
+        Err(error) => {
+            // Half a file is worse than none: mosquitto would read it.
+            let _ = fs::remove_file(out);
+            return Err(error);
+        }
+    };
+    Ok(format!(
+        "{} bytes written to {}; {left_out} entries have no place there ({}).",
+        fs::metadata(out)?.len(),
+        out.display(),
+        match is_for_plugin(out) {
+            true => "unfinished QoS 2",
+            false => "Wills, shared subscriptions, unfinished QoS 2",
+        }
+    ))
+}
+
+/// Whether a file of this name is read by mosquitto's SQLite plugin, and not by mosquitto itself.
+fn is_for_plugin(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "sqlite3")
+}
+
+fn write_own(mut file: File, records: &[Record], now: Now) -> Result<u64, StoreError> {
+    let exported = export::write(records, now);
     file.write_all(&exported.bytes)?;
     file.sync_all()?;
-    sync_directory(out)?;
-    Ok(format!(
-        "{} bytes written to {}; {} entries have no place there (Wills, shared subscriptions, \
-         unfinished QoS 2).",
-        exported.bytes.len(),
-        out.display(),
-        exported.left_out
-    ))
+    Ok(exported.left_out)
 }
 
 /// Puts a database that cannot be used aside, with what belongs to it, under a name that says when.

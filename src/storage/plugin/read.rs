@@ -1,0 +1,343 @@
+//! `mosquitto.sqlite3`, read: what it holds is gathered. A row that makes no sense is passed over and
+//! counted, and where a table cannot be read on, the next one is read. The file is not changed, nor
+//! is the log beside it, which a mosquitto that was killed has left: it may hold what the file does
+//! not.
+
+use super::super::beside;
+use super::super::gather::{Client, ClientMessage, Gather, Imported};
+use super::{COMPONENT, OUTGOING, json};
+use crate::broker::session::{NEVER_EXPIRES, WillMessage};
+use crate::config::Config;
+use crate::message::{Publication, QoS};
+use crate::time::{Mono, Now};
+use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layout that is known, of which later ones with the same first number add to it.
+const MAJOR: i64 = 1;
+
+/// Why a database was not read, or not all of it.
+#[derive(Debug)]
+pub enum ImportError {
+    /// It is no database of the plugin's.
+    Foreign,
+    /// A mosquitto is running on it.
+    InUse,
+    /// It has a layout that is not known.
+    Version(i64),
+    /// SQLite cannot read it, or no further.
+    Failed(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for ImportError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::Foreign,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign => f.write_str("it is no database of mosquitto's plugin"),
+            Self::InUse => f.write_str("another program, such as a running mosquitto, has it open"),
+            Self::Version(version) => {
+                write!(f, "its layout {version} is of a later mosquitto than 2.1")
+            }
+            Self::Failed(error) => write!(f, "it cannot be read whole ({error})"),
+        }
+    }
+}
+
+/// Reads a whole database: what it comes to, and what is wrong with the rest.
+///
+/// # Errors
+/// Why nothing could be read.
+pub fn read(
+    path: &Path,
+    config: &Config,
+    now: Now,
+) -> Result<(Imported, Option<ImportError>), ImportError> {
+    let source = Source::open(path)?;
+    let has_wills = source.check_layout()?;
+    let mut import = Import {
+        source,
+        now,
+        gather: Gather::new(config, now),
+        error: None,
+    };
+    import.clients();
+    import.messages();
+    if has_wills {
+        import.wills();
+    }
+    import.subscriptions();
+    import.client_messages();
+    import.retained();
+    Ok((import.gather.finish(), import.error))
+}
+
+/// The open database.
+struct Source {
+    /// Closed before the log is looked after.
+    connection: Option<Connection>,
+    log: PathBuf,
+    had_log: bool,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, ImportError> {
+        let log = beside(path, "wal");
+        let mut source = Self {
+            connection: None,
+            had_log: log.exists(),
+            log,
+        };
+        // To write, for a lock that keeps a mosquitto off is asked of it; and nothing is written.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Without it, an index of the log would be made beside it.
+        connection.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
+        connection.pragma_update(None, "query_only", true)?;
+        source.connection = Some(connection);
+        Ok(source)
+    }
+
+    fn each(
+        &self,
+        sql: &str,
+        mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), ImportError> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            take(row)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is the plugin's, and of a layout that has Wills.
+    fn check_layout(&self) -> Result<bool, ImportError> {
+        let (mut is_theirs, mut has_wills) = (false, false);
+        let sql = "SELECT name FROM sqlite_schema WHERE type='table'";
+        self.each(sql, |row| {
+            let name = text(row, 0)?;
+            is_theirs |= name == "base_msgs";
+            has_wills |= name == "wills";
+            Ok(())
+        })?;
+        if !is_theirs {
+            return Err(ImportError::Foreign);
+        }
+        let sql = "SELECT major FROM version_info WHERE component=?";
+        let major = self.connection.as_ref().map(|connection| {
+            connection
+                .query_row(sql, [COMPONENT], |row| row.get(0))
+                .optional()
+        });
+        match major.transpose()?.flatten() {
+            Some(major) if major != MAJOR => Err(ImportError::Version(major)),
+            _ => Ok(has_wills),
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.connection = None;
+        // SQLite makes a log where there is none, and it is not ours to leave.
+        let is_empty = fs::metadata(&self.log).is_ok_and(|log| log.len() == 0);
+        if !self.had_log && is_empty {
+            let _ = fs::remove_file(&self.log);
+        }
+    }
+}
+
+struct Import<'i> {
+    source: Source,
+    now: Now,
+    gather: Gather<'i>,
+    /// The first one.
+    error: Option<ImportError>,
+}
+
+impl Import<'_> {
+    /// Takes each row of a table; `None` from `take`: it makes no sense.
+    fn each(&mut self, sql: &str, take: impl Fn(&mut Gather<'_>, &Row<'_>, Now) -> Option<()>) {
+        let (gather, now) = (&mut self.gather, self.now);
+        let read = self.source.each(sql, |row| {
+            if take(gather, row, now).is_none() {
+                gather.odd();
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn clients(&mut self) {
+        let sql = "SELECT client_id, username, listener_port, session_expiry_interval, \
+                   session_expiry_time, will_delay_time FROM clients ORDER BY rowid";
+        self.each(sql, |gather, row, now| {
+            // What has no end is written as the number that says so, with a sign.
+            let interval: i64 = number(row, 3)?;
+            let interval_s = match interval {
+                -1 => NEVER_EXPIRES,
+                interval => u32::try_from(interval).ok()?,
+            };
+            // It ended with its connection, and that with the mosquitto.
+            if interval_s == 0 {
+                return Some(());
+            }
+            let ends_at = match gather.instant(number(row, 4)?) {
+                _ if interval_s == NEVER_EXPIRES => Mono::NEVER,
+                None => now.mono.plus_s(u64::from(interval_s)),
+                Some(ends_at) => ends_at,
+            };
+            let will_at = gather.instant(number(row, 5)?);
+            let (name, user) = (text(row, 0).ok()?, text(row, 1).ok()?);
+            gather.client(&Client {
+                name: &name,
+                user: &user,
+                port: number(row, 2).and_then(|port| u16::try_from(port).ok())?,
+                interval_s,
+                ends_at,
+                will_at: will_at.unwrap_or(Mono::NEVER),
+            });
+            Some(())
+        });
+    }
+
+    fn messages(&mut self) {
+        let sql = "SELECT store_id, CAST(topic AS TEXT), payload, CAST(source_id AS TEXT), \
+                   CAST(source_username AS TEXT), qos, retain, expiry_time, properties \
+                   FROM base_msgs";
+        self.each(sql, |gather, row, _| {
+            let expires_at = gather.instant(number(row, 7)?);
+            let topic = text(row, 1).ok()?;
+            let properties = properties(row, 8)?;
+            let publication = Publication {
+                topic: &topic,
+                properties: &properties,
+                payload: bytes(row, 2)?,
+                qos: qos(row, 5)?,
+                retain: number(row, 6)? != 0,
+                expires_at: expires_at.unwrap_or(Mono::NEVER),
+                publisher: None,
+                came: None,
+                wire: None,
+                message: None,
+            };
+            let (source, user) = (text(row, 3).ok()?, text(row, 4).ok()?);
+            let id = u64::try_from(number(row, 0)?).ok()?;
+            gather.message(id, &source, &user, publication);
+            Some(())
+        });
+    }
+
+    fn wills(&mut self) {
+        let sql = "SELECT client_id, CAST(topic AS TEXT), payload, qos, retain, properties, \
+                   (SELECT will_delay_interval FROM clients c WHERE c.client_id=w.client_id) \
+                   FROM wills w";
+        self.each(sql, |gather, row, _| {
+            let will = WillMessage {
+                topic: text(row, 1).ok()?.into(),
+                properties: properties(row, 5)?.into(),
+                payload: bytes(row, 2)?.into(),
+                qos: qos(row, 3)?,
+                retain: number(row, 4)? != 0,
+                delay_interval_s: u32::try_from(number(row, 6)?).ok()?,
+                // It has no column.
+                message_expiry_interval_s: None,
+            };
+            gather.will(&text(row, 0).ok()?, will);
+            Some(())
+        });
+    }
+
+    fn subscriptions(&mut self) {
+        let sql = "SELECT client_id, topic, subscription_options, subscription_identifier \
+                   FROM subscriptions";
+        self.each(sql, |gather, row, _| {
+            let options = u8::try_from(number(row, 2)?).ok()?;
+            let identifier = u32::try_from(number(row, 3)?).ok()?;
+            let (client, filter) = (text(row, 0).ok()?, text(row, 1).ok()?);
+            gather.subscription(&client, &filter, options, identifier);
+            Some(())
+        });
+    }
+
+    fn client_messages(&mut self) {
+        let sql = "SELECT client_id, store_id, direction, mid, qos, retain, state, \
+                   subscription_identifier FROM client_msgs ORDER BY rowid";
+        self.each(sql, |gather, row, _| {
+            let small = |column| u8::try_from(number(row, column)?).ok();
+            let client = text(row, 0).ok()?;
+            gather.client_message(&ClientMessage {
+                client: &client,
+                message: u64::try_from(number(row, 1)?).ok()?,
+                packet_identifier: u16::try_from(number(row, 3)?).ok()?,
+                qos: small(4)?,
+                state: small(6)?,
+                retain: number(row, 5)? != 0,
+                is_outgoing: number(row, 2)? == OUTGOING,
+                identifier: u32::try_from(number(row, 7)?).ok()?,
+            });
+            Some(())
+        });
+    }
+
+    fn retained(&mut self) {
+        self.each("SELECT store_id FROM retains", |gather, row, _| {
+            gather.retained(u64::try_from(number(row, 0)?).ok()?);
+            Some(())
+        });
+    }
+}
+
+/// A number, 0 where there is none; `None`: it is something else.
+fn number(row: &Row<'_>, column: usize) -> Option<i64> {
+    match row.get_ref(column).ok()? {
+        ValueRef::Null => Some(0),
+        ValueRef::Integer(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// A text, empty where there is none.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(row.get::<_, Option<String>>(column)?.unwrap_or_default())
+}
+
+/// Bytes, whatever they were taken for.
+fn bytes<'a>(row: &'a Row<'_>, column: usize) -> Option<&'a [u8]> {
+    match row.get_ref(column).ok()? {
+        ValueRef::Null => Some(&[]),
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn qos(row: &Row<'_>, column: usize) -> Option<QoS> {
+    QoS::from_bits(u8::try_from(number(row, column)?).ok()?)
+}
+
+fn properties(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
+    match row.get_ref(column).ok()? {
+        ValueRef::Null => Some(Vec::new()),
+        ValueRef::Text(text) => json::read(std::str::from_utf8(text).ok()?),
+        _ => None,
+    }
+}
