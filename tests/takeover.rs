@@ -218,6 +218,61 @@ fn what_mosquittos_plugin_has_left_is_taken_over() {
     }
 }
 
+/// A store that was made, and never written to, is no reason to leave what a mosquitto has left: a
+/// process that ends between the two has taken over nothing.
+#[test]
+fn it_is_taken_over_until_something_was_written() {
+    let folder = Folder::new("takeover-later");
+    for _ in 0..2 {
+        let mut midge = start(&folder, CONFIGURATION);
+        midge.child.kill().unwrap();
+        midge.child.wait().unwrap();
+        assert!(folder.file("midge.sqlite3").exists());
+    }
+    leaves(&folder.file("mosquitto.sqlite3"), ROWS);
+    let midge = start(&folder, CONFIGURATION);
+    assert!(midge.log().contains("Imported 4 sessions"));
+    finds_it(&midge);
+}
+
+/// Where the directory comes late, what a mosquitto has left there does, too.
+#[test]
+fn what_comes_late_is_taken_over_then() {
+    let folder = Folder::new("takeover-late");
+    let text = CONFIGURATION.replace("FOLDER", "FOLDER/disk");
+    let midge = start(&folder, &text);
+    assert!(midge.log().contains("state cannot be kept in"));
+    let mut ann = midge.client(V5, "ann");
+    let aside = folder.file("aside");
+    fs::create_dir(&aside).unwrap();
+    leaves(&aside.join("mosquitto.sqlite3"), ROWS);
+    fs::rename(&aside, folder.file("disk")).unwrap();
+    midge.waits_for_log("State is kept in");
+    let log = midge.log();
+    assert!(log.contains("Imported 4 sessions"), "{log}");
+    let goodbye = read_packet(&mut ann);
+    assert_eq!(goodbye[0], 0xe0, "she is to come again");
+    midge.waits_for_log("gone");
+    finds_it(&midge);
+    ends(midge);
+    let midge = start(&folder, &text);
+    assert!(!midge.log().contains("Imported"), "{}", midge.log());
+    finds_it(&midge);
+}
+
+/// A store of midge's own that is damaged is newer than anything that a mosquitto has left.
+#[test]
+fn nothing_is_taken_over_in_place_of_a_damaged_store() {
+    let folder = Folder::new("takeover-damaged");
+    leaves(&folder.file("mosquitto.sqlite3"), ROWS);
+    folder.writes("midge.sqlite3", &"no database\n".repeat(100));
+    for _ in 0..2 {
+        let midge = start(&folder, CONFIGURATION);
+        assert!(!midge.log().contains("mported"), "{}", midge.log());
+        ends(midge);
+    }
+}
+
 /// With both files there, it is the one that mosquitto would read.
 #[test]
 fn of_two_files_the_one_in_use_is_taken_over() {

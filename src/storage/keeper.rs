@@ -87,8 +87,10 @@ struct Store {
     pace: Pace,
     /// When the oldest change that nobody was promised was told.
     lazy_since: Option<Mono>,
-    /// Whether the database had to be made.
+    /// Whether nothing was ever written to the database.
     is_new: bool,
+    /// Whether one before it was put aside: what a mosquitto has left is older than that.
+    was_damaged: bool,
     /// The date that was written last.
     seen_s: u64,
     /// The day that is counted, in days since 1970.
@@ -138,6 +140,7 @@ impl Keeper {
             pace: Pace::default(),
             lazy_since: None,
             is_new: false,
+            was_damaged: false,
             seen_s: 0,
             day: 0,
             trouble: None,
@@ -145,7 +148,13 @@ impl Keeper {
         let opened = store.open();
         let counts = match opened {
             Err(error @ StoreError::InUse(_)) => return Err(error),
-            Ok(()) if store.is_new => store.import(broker, config, now),
+            Ok(()) if store.is_new => match store.import(broker, config, now) {
+                Ok(counts) => counts,
+                Err(error) => {
+                    store.fail(&error, broker, now);
+                    Counts::default()
+                }
+            },
             Ok(()) => store.read(broker, config, now),
             Err(error @ (StoreError::Damaged(_) | StoreError::TooNew(_))) => {
                 store.give_up(&error, broker, now);
@@ -221,11 +230,13 @@ impl Store {
             SyncMode::Always | SyncMode::Interval(_) => Sync::Always,
             SyncMode::None => Sync::Never,
         };
-        let (database, is_new) = Database::open(&self.path, sync)?;
-        if !is_new {
+        let (database, is_made) = Database::open(&self.path, sync)?;
+        if !is_made {
             database.replay()?;
         }
         self.generation = database.generation()?;
+        // It may have been made by a process that came to nothing more.
+        self.is_new = !database.was_written()?;
         // Whatever is in a tail is in the database now, or was another one's.
         self.tail = match self.mode {
             SyncMode::Always => Tail::remove(&self.path).map(|()| None)?,
@@ -234,24 +245,27 @@ impl Store {
             }
         };
         self.database = Some(database);
-        self.is_new = is_new;
         Ok(())
     }
 
     /// Takes over what mosquitto has left, if this is the first start. Its file stays as it is.
-    fn import(&mut self, broker: &mut Broker, config: &Config, now: Now) -> Counts {
-        let Some(left) = takeover::find(config) else {
-            return Counts::default();
+    fn import(
+        &mut self,
+        broker: &mut Broker,
+        config: &Config,
+        now: Now,
+    ) -> Result<Counts, StoreError> {
+        let left = takeover::find(config).filter(|_| !self.was_damaged);
+        let Some(left) = left else {
+            return Ok(Counts::default());
         };
         let counts = left.take_over(broker, config, now);
         // All of it, and what was just published, is written at once.
         let written = self.write_anew(broker, now);
         drop(broker.effects().journal.take());
-        match written {
-            Ok(()) => broker.kept(),
-            Err(error) => self.fail(&error, broker, now),
-        }
-        counts
+        written?;
+        broker.kept();
+        Ok(counts)
     }
 
     /// Gives the broker all there is.
@@ -298,8 +312,13 @@ impl Store {
         }
     }
 
-    /// Gives the broker what could not be read at the start.
+    /// Gives the broker what could not be read, or imported, at the start.
     fn read_late(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
+        let config = Rc::clone(broker.config());
+        let left = takeover::find(&config).filter(|_| !self.was_damaged);
+        if self.is_new && left.is_none() {
+            return Ok(());
+        }
         log::info!(
             "{} can be read now. All clients are disconnected, so that they find their sessions.",
             self.path.display()
@@ -308,8 +327,10 @@ impl Store {
         // What was told of others was never written; their names are used again.
         drop(broker.effects().journal.take());
         self.scribe = Scribe::default();
-        let config = Rc::clone(broker.config());
-        let counts = self.read(broker, &config, now);
+        let counts = match self.is_new {
+            true => self.import(broker, &config, now)?,
+            false => self.read(broker, &config, now),
+        };
         broker.effects().journal.begin(counts.last_place);
         match self.database {
             Some(_) => Ok(()),
@@ -408,9 +429,7 @@ impl Store {
         }
         // Once a minute at most: it costs a page.
         if now.unix.0.abs_diff(self.seen_s) >= 60 {
-            self.seen_s = now.unix.0;
-            let date = Value::Int(reader::seen(now.unix));
-            self.batch.push(Op::MetaPut, &[Value::Text("seen"), date]);
+            self.note_date(now);
         }
         self.seal();
         let Some(database) = &self.database else {
@@ -436,6 +455,13 @@ impl Store {
             }
             Err(error) => self.fail(&error, broker, now),
         }
+    }
+
+    /// Adds the date to what is written.
+    fn note_date(&mut self, now: Now) {
+        self.seen_s = now.unix.0;
+        let date = Value::Int(reader::seen(now.unix));
+        self.batch.push(Op::MetaPut, &[Value::Text("seen"), date]);
     }
 
     /// The disk has refused, or the database cannot be used: who was promised something learns
@@ -471,6 +497,7 @@ impl Store {
                 return self.fail(error, broker, now);
             }
         }
+        self.was_damaged = true;
         broker.store_stats().damaged += 1;
         let begun = self.open().and_then(|()| self.write_anew(broker, now));
         if let Err(error) = begun {
@@ -486,6 +513,7 @@ impl Store {
         broker.recount(|record| records.push(record));
         self.scribe.write(records.into_iter(), &mut self.batch, now);
         self.scribe.write_unhurried(&mut self.batch, now);
+        self.note_date(now);
         self.seal();
         if let Some(database) = &self.database {
             database.replace(&self.batch)?;
@@ -527,9 +555,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         if self.database.is_none() {
             self.open()?;
-            if !self.is_new {
-                self.read_late(broker, now)?;
-            }
+            self.read_late(broker, now)?;
         }
         if trouble.is_lost {
             return self.write_anew(broker, now);

@@ -311,6 +311,15 @@ impl Database {
         Ok(u64::try_from(generation.unwrap_or_default()).unwrap_or_default())
     }
 
+    /// Whether anything was ever written but its tables: the first commit leaves a date.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn was_written(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS(SELECT 1 FROM meta)";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// Applies what was changed behind the last commit and is in no other place than the tail.
     ///
     /// # Errors
