@@ -374,6 +374,51 @@ fn a_disk_that_refuses_is_tried_again() {
     }
 }
 
+/// Where no commit has come yet, what was written beside the database counts, too. A file system in
+/// memory has no disk to write to, and the kernel counts nothing there.
+#[test]
+fn what_the_tail_costs_is_counted() {
+    const TMPFS: u64 = 0x0102_1994;
+    let folder = Folder::new("store-counted");
+    let kind = rustix::fs::statfs(&folder.path).unwrap().f_type;
+    let is_in_memory = u64::try_from(kind) == Ok(TMPFS);
+    let text = format!("{CONFIGURATION}midge_persistence_sync interval 60000\nsys_interval 1\n");
+    let midge = start(&folder, &text);
+    let mut eve = midge.subscriber("eve", "$SYS/broker/store/+/total", 0);
+    let (mut ann, _) = opens(midge.port, connect("ann"));
+    for id in 1..=10 {
+        let packet = publish(&format!("fill/{id}"), "x".repeat(5000));
+        asks(&mut ann, packet.retain().qos1(id), puback(id));
+    }
+    let (mut syncs, mut bytes) = (None, 0);
+    while syncs.is_none() || !is_in_memory && bytes < 50_000 {
+        let packet = String::from_utf8(read_packet(&mut eve)).unwrap();
+        let (topic, number) = packet.rsplit_once("/total").unwrap();
+        match topic.ends_with("syncs") {
+            true => syncs = Some(number.to_owned()),
+            false => bytes = number.parse().unwrap(),
+        }
+    }
+    assert_eq!(syncs.as_deref(), Some("0"));
+    assert!(!is_in_memory || bytes == 0);
+}
+
+/// What is off costs nothing, and opens nothing.
+#[test]
+fn without_persistence_no_file_is_open() {
+    let folder = Folder::new("store-off");
+    let text = CONFIGURATION.replace("persistence true", "persistence false");
+    let midge = start(&folder, &text);
+    leaves_something(midge.port);
+    assert_eq!(names(&folder), ["midge.conf"]);
+    let open = fs::read_dir(format!("/proc/{}/fd", midge.child.id())).unwrap();
+    let files: Vec<_> = open
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .filter(|path| path.is_absolute() && !path.starts_with("/dev/") && *path != midge.log)
+        .collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
 /// As many sessions, each with a subscription and a message that waits, and as many retained
 /// messages as `MIDGE_SESSIONS` says; the log says how long it takes.
 #[test]

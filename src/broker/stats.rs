@@ -59,7 +59,7 @@ pub struct StoreStats {
     pub is_on: bool,
     /// Transactions made safe.
     pub commits: u64,
-    /// Bytes written for them, as the kernel counts them for the disk.
+    /// Bytes written for them and between them, as the kernel counts them for the disk.
     pub bytes: u64,
     /// The same since midnight, by the wall clock and UTC.
     pub commits_today: u64,

@@ -6,6 +6,7 @@
 //! waits, or the database is damaged, everything is written anew from the tables of the core.
 
 use super::batch::{Batch, Value};
+use super::meter::Meter;
 use super::pace::Pace;
 use super::reader::{self, Counts, Reader};
 use super::schema::Op;
@@ -17,8 +18,6 @@ use crate::broker::record::Record;
 use crate::config::{Config, SyncMode};
 use crate::limits;
 use crate::time::{Mono, Now};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -30,37 +29,6 @@ const FILE_NAME: &str = "midge.sqlite3";
 #[derive(Debug, Default)]
 pub struct Keeper {
     store: Option<Box<Store>>,
-    meter: Meter,
-}
-
-/// Bytes that this process has written, as the kernel counts them for the disk. Opened while the
-/// process still has the rights to.
-#[derive(Debug)]
-struct Meter {
-    file: Option<File>,
-}
-
-impl Default for Meter {
-    fn default() -> Self {
-        Self {
-            file: File::open("/proc/self/io").ok(),
-        }
-    }
-}
-
-impl Meter {
-    /// Bytes since the process began; 0 where the kernel does not say.
-    fn read(&self) -> u64 {
-        let mut text = [0; 512];
-        let count = self.file.as_ref().map(|file| file.read_at(&mut text, 0));
-        let text = text.get(..count.and_then(Result::ok).unwrap_or_default());
-        let text = text.and_then(|text| std::str::from_utf8(text).ok());
-        let mut lines = text.unwrap_or_default().lines();
-        let number = lines.find_map(|line| line.strip_prefix("write_bytes: "));
-        number
-            .and_then(|number| number.parse().ok())
-            .unwrap_or_default()
-    }
 }
 
 /// Why nothing is stored now.
@@ -93,8 +61,7 @@ struct Store {
     was_damaged: bool,
     /// The date that was written last.
     seen_s: u64,
-    /// The day that is counted, in days since 1970.
-    day: u64,
+    meter: Meter,
     trouble: Option<Trouble>,
 }
 
@@ -142,7 +109,7 @@ impl Keeper {
             is_new: false,
             was_damaged: false,
             seen_s: 0,
-            day: 0,
+            meter: Meter::default(),
             trouble: None,
         };
         let opened = store.open();
@@ -178,9 +145,10 @@ impl Keeper {
         let Some(store) = &mut self.store else {
             return;
         };
+        store.meter.pass(broker.store_stats(), now);
         store.note(broker, now);
-        if store.is_due(now) || !store.is_covered() {
-            store.commit(broker, &self.meter, now);
+        if store.is_due(now) || !store.is_covered(broker) {
+            store.commit(broker, now);
         }
         if store.mode != SyncMode::Always && store.trouble.is_none() {
             broker.kept();
@@ -207,10 +175,11 @@ impl Keeper {
         };
         store.note(broker, now);
         store.scribe.write_unhurried(&mut store.batch, now);
-        store.commit(broker, &self.meter, now);
+        store.commit(broker, now);
         broker.kept();
         if let (Some(database), None) = (&store.database, &store.trouble) {
-            match database.checkpoint() {
+            let stats = broker.store_stats();
+            match store.meter.writing(stats, || database.checkpoint()) {
                 Ok(()) => log::info!("State is saved in {}.", store.path.display()),
                 Err(error) => {
                     log::warn!("Error: the log was not worked into the database: {error}.")
@@ -360,20 +329,26 @@ impl Store {
     }
 
     /// Whether a kill would find all that waits in the tail, where nothing else is waited for.
-    fn is_covered(&mut self) -> bool {
+    fn is_covered(&mut self, broker: &mut Broker) -> bool {
         if self.trouble.is_some() {
             return true;
         }
-        match &mut self.tail {
-            None => true,
-            Some(_) if self.batch.len() > limits::STORE_BATCH_BYTES_MAX => false,
-            Some(tail) => match tail.cover(&self.batch) {
-                Ok(()) => true,
-                Err(error) => {
-                    log::warn!("Error: changes cannot be noted beside the database: {error}.");
-                    false
-                }
-            },
+        let Some(tail) = &mut self.tail else {
+            return true;
+        };
+        if self.batch.len() > limits::STORE_BATCH_BYTES_MAX {
+            return false;
+        }
+        if tail.covers(&self.batch) {
+            return true;
+        }
+        let stats = broker.store_stats();
+        match self.meter.writing(stats, || tail.cover(&self.batch)) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!("Error: changes cannot be noted beside the database: {error}.");
+                false
+            }
         }
     }
 
@@ -414,7 +389,7 @@ impl Store {
     }
 
     /// Writes what waits, and says so to the broker.
-    fn commit(&mut self, broker: &mut Broker, meter: &Meter, now: Now) {
+    fn commit(&mut self, broker: &mut Broker, now: Now) {
         if self.scribe.unhurried_at().is_some_and(|at| at <= now.mono) {
             self.scribe.write_unhurried(&mut self.batch, now);
         }
@@ -435,22 +410,10 @@ impl Store {
         let Some(database) = &self.database else {
             return;
         };
-        let (began, bytes) = (Instant::now(), meter.read());
-        match database.apply(&self.batch) {
+        let stats = broker.store_stats();
+        match self.meter.committing(stats, || database.apply(&self.batch)) {
             Ok(()) => {
                 self.written();
-                let stats = broker.store_stats();
-                let day = now.unix.0 / 86_400;
-                if std::mem::replace(&mut self.day, day) != day {
-                    (stats.commits_today, stats.bytes_today) = (0, 0);
-                }
-                let written = meter.read().saturating_sub(bytes);
-                stats.commits += 1;
-                stats.commits_today += 1;
-                stats.bytes += written;
-                stats.bytes_today += written;
-                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                stats.busy_us = stats.busy_us.saturating_add(micros);
                 broker.kept();
             }
             Err(error) => self.fail(&error, broker, now),
@@ -516,7 +479,9 @@ impl Store {
         self.note_date(now);
         self.seal();
         if let Some(database) = &self.database {
-            database.replace(&self.batch)?;
+            let stats = broker.store_stats();
+            self.meter
+                .committing(stats, || database.replace(&self.batch))?;
         }
         self.written();
         Ok(())
@@ -562,7 +527,9 @@ impl Store {
         }
         self.seal();
         if let Some(database) = &self.database {
-            database.apply(&self.batch)?;
+            let stats = broker.store_stats();
+            self.meter
+                .committing(stats, || database.apply(&self.batch))?;
         }
         self.written();
         Ok(())

@@ -7,6 +7,7 @@
 //!                                                 keeper   when that is done, and what if it fails
 //!                                                 pace     when a commit is worth its sync
 //!                                                 tail     changes that no commit holds yet
+//!                                                 meter    what all that costs
 //!                                                 reader   rows into records, at the start
 //!   mosquitto.db ──────► import ─┐                           takeover which file, and once
 //!   mosquitto.sqlite3 ─► plugin ─┴► gather ─► records        gather   what both come to
@@ -23,6 +24,7 @@ pub mod export;
 mod gather;
 pub mod import;
 mod keeper;
+mod meter;
 mod pace;
 mod plugin;
 mod reader;

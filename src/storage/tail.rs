@@ -115,6 +115,11 @@ impl Tail {
         }
     }
 
+    /// Whether it has all that the batch has.
+    pub fn covers(&self, batch: &Batch) -> bool {
+        self.covered == batch.len()
+    }
+
     /// Writes what the batch has more than when this was last called.
     ///
     /// # Errors
