@@ -330,6 +330,14 @@ pub const STORE_QUIET_MS: u64 = 50;
 /// Commits after one that gained nothing by waiting before a whole wait is tried again.
 pub const STORE_TRIAL_COMMITS: u32 = 250;
 
+/// The part of the time of a sync for which promises are held together longer than it paid the last
+/// time: for an eighth of it, a sync less is worth the wait.
+pub const STORE_SPARE_SHARE: u64 = 8;
+
+/// How many times as long as the last sync took the loop has for other work, while there is any,
+/// before the next: with 1, syncs take no more than half of the time of a busy loop.
+pub const STORE_REST_SHARE: u64 = 1;
+
 /// Seconds that what nobody was promised (a client has come, a message has landed) may wait to be
 /// written.
 pub const STORE_LAZY_S: u64 = 5;

@@ -274,7 +274,12 @@ impl Server {
         self.publish_log(now);
         self.broker.tick(now);
         self.note_decided();
-        self.keeper.turn(&mut self.broker, now);
+        let is_busy = !self.again.is_empty();
+        if self.keeper.is_due(&mut self.broker, is_busy, now) {
+            // Whoever waits for no sync does not wait for the one that begins now.
+            self.flush_dirty();
+            self.keeper.commit(&mut self.broker, now);
+        }
         self.flush_dirty();
         self.close_marked(now);
         self.reap(now);

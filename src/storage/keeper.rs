@@ -1,5 +1,7 @@
 //! When the store is written to, what is held back until it was, and what is done when it cannot
-//! be. The turn of the loop asks it once, between the last change and the first flush.
+//! be. The turn of the loop asks it once, behind the last change. Where it is time for a commit, the
+//! loop writes to whoever waits for none first: nothing that can go at once waits for a sync that has
+//! not begun.
 //!
 //! A disk that refuses does not stop the broker: clients get no acknowledgement of what would have
 //! to be kept, what was changed waits in memory, and it is tried again every second. Where too much
@@ -139,19 +141,27 @@ impl Keeper {
         Ok(())
     }
 
-    /// Keeps what was promised, when it is time. Nothing is flushed between the last change and
-    /// this, and nothing that is held before it was kept.
-    pub fn turn(&mut self, broker: &mut Broker, now: Now) {
+    /// Takes over what the core has told since it was last called, and says whether it is time for
+    /// a commit. `is_busy`: the loop has more to do at once. Nothing that is held may leave before
+    /// what was promised is kept.
+    pub fn is_due(&mut self, broker: &mut Broker, is_busy: bool, now: Now) -> bool {
         let Some(store) = &mut self.store else {
-            return;
+            return false;
         };
         store.meter.pass(broker.store_stats(), now);
         store.note(broker, now);
-        if store.is_due(now) || !store.is_covered(broker) {
-            store.commit(broker, now);
-        }
-        if store.mode != SyncMode::Always && store.trouble.is_none() {
+        let is_covered = store.is_covered(broker);
+        if is_covered && store.mode != SyncMode::Always && store.trouble.is_none() {
             broker.kept();
+        }
+        let may_wait = is_busy && store.pace.is_resting(now.mono);
+        !is_covered || store.is_due(now) && !may_wait
+    }
+
+    /// Keeps what was promised.
+    pub fn commit(&mut self, broker: &mut Broker, now: Now) {
+        if let Some(store) = &mut self.store {
+            store.commit(broker, now);
         }
     }
 
@@ -413,6 +423,7 @@ impl Store {
         let stats = broker.store_stats();
         match self.meter.committing(stats, || database.apply(&self.batch)) {
             Ok(()) => {
+                self.pace.took(now.mono, self.meter.last_commit_ms());
                 self.written();
                 broker.kept();
             }

@@ -15,6 +15,7 @@ const BLOCK_BYTES: u64 = 512;
 pub struct Meter {
     /// The day that is counted, in days since 1970.
     day: u64,
+    last_commit_ms: u64,
 }
 
 /// Bytes for the disk since the process began; 0 where the kernel does not count them.
@@ -33,6 +34,11 @@ impl Meter {
         }
     }
 
+    /// How long the last commit took.
+    pub fn last_commit_ms(&self) -> u64 {
+        self.last_commit_ms
+    }
+
     /// Counts the bytes that `write` writes.
     pub fn writing<T>(&self, stats: &mut StoreStats, write: impl FnOnce() -> T) -> T {
         let before = written_bytes();
@@ -45,13 +51,14 @@ impl Meter {
 
     /// Counts a commit, which is to have been synced when `commit` is over, if it succeeds.
     pub fn committing<T, E>(
-        &self,
+        &mut self,
         stats: &mut StoreStats,
         commit: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let began = Instant::now();
         let done = self.writing(stats, commit)?;
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_commit_ms = micros.div_ceil(1000);
         stats.busy_us = stats.busy_us.saturating_add(micros);
         stats.commits += 1;
         stats.commits_today += 1;

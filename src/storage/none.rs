@@ -43,8 +43,13 @@ impl Keeper {
         Ok(())
     }
 
+    /// Never.
+    pub fn is_due(&mut self, _: &mut Broker, _: bool, _: Now) -> bool {
+        false
+    }
+
     /// Does nothing.
-    pub fn turn(&mut self, _: &mut Broker, _: Now) {}
+    pub fn commit(&mut self, _: &mut Broker, _: Now) {}
 
     /// Never.
     pub fn next_at(&self) -> Option<Mono> {

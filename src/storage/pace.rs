@@ -7,6 +7,9 @@
 //! for as long as it paid to hold them the last time: until the last one that came. A wait in which
 //! nothing came makes the next ones short, down to none; and from time to time a whole one is tried
 //! again.
+//!
+//! A slow disk must not take the loop for itself either: while there is other work, the loop has as
+//! long for that as the last sync took before the next one begins.
 
 use crate::limits;
 use crate::time::Mono;
@@ -24,6 +27,10 @@ pub struct Pace {
     hold_ms: u64,
     /// Commits until a whole wait is tried again.
     until_trial: u32,
+    /// How long the last commit took.
+    took_ms: u64,
+    /// Until when other work goes before the next commit.
+    rest_until: Mono,
 }
 
 impl Pace {
@@ -45,6 +52,18 @@ impl Pace {
         })
     }
 
+    /// A commit that was begun in the turn of `now` has taken this long.
+    pub fn took(&mut self, now: Mono, ms: u64) {
+        self.took_ms = ms;
+        let rest_ms = ms.saturating_mul(limits::STORE_REST_SHARE);
+        self.rest_until = now.plus_ms(ms.saturating_add(rest_ms));
+    }
+
+    /// Whether other work, if there is any, goes before the next commit.
+    pub fn is_resting(&self, now: Mono) -> bool {
+        now < self.rest_until
+    }
+
     /// A commit has begun at `now`: what there is to learn from this wait.
     pub fn committed(&mut self, now: Mono) {
         let (Some(since), joined_at) = (self.since.take(), self.joined_at.take()) else {
@@ -62,7 +81,11 @@ impl Pace {
             Some(_) if 2 * paid_ms >= waited_ms => {
                 (2 * self.hold_ms + 1).min(limits::STORE_HOLD_MS)
             }
-            Some(_) => (paid_ms + 1).min(limits::STORE_HOLD_MS),
+            Some(_) => {
+                // Whoever is a little late would cost a sync of its own.
+                let spare_ms = self.took_ms / limits::STORE_SPARE_SHARE;
+                (paid_ms + 1 + spare_ms).min(limits::STORE_HOLD_MS)
+            }
             None => 0,
         };
         if self.hold_ms < limits::STORE_HOLD_MS {
@@ -108,6 +131,18 @@ mod tests {
             }
         }
         (promises as f64 / commits as f64, worst)
+    }
+
+    #[test]
+    fn other_work_has_as_long_as_the_sync_before() {
+        let mut pace = Pace::default();
+        let at = |ms| Mono::from_millis(ms);
+        assert!(!pace.is_resting(at(0)));
+        pace.took(at(1000), 15);
+        assert!(pace.is_resting(at(1029)));
+        assert!(!pace.is_resting(at(1030)));
+        pace.took(at(2000), u64::MAX);
+        assert!(pace.is_resting(at(u64::MAX / 2)), "however long it took");
     }
 
     const NEVER: u64 = u64::MAX;
