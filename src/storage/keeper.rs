@@ -13,8 +13,8 @@ use super::pace::Pace;
 use super::reader::{self, Counts, Reader};
 use super::schema::Op;
 use super::scribe::Scribe;
-use super::tail::Tail;
-use super::{Database, Lock, StoreError, Sync, set_aside, takeover};
+use super::tail::{self, Tail};
+use super::{Database, Lock, StoreError, Sync, copy_aside, set_aside, takeover, wal};
 use crate::broker::Broker;
 use crate::broker::record::Record;
 use crate::config::{Config, SyncMode};
@@ -114,7 +114,7 @@ impl Keeper {
             meter: Meter::default(),
             trouble: None,
         };
-        let opened = store.open();
+        let opened = store.open(broker, now);
         let counts = match opened {
             Err(error @ StoreError::InUse(_)) => return Err(error),
             Ok(()) if store.is_new => match store.import(broker, config, now) {
@@ -201,15 +201,21 @@ impl Keeper {
 
 impl Store {
     /// Takes the lock and opens the database.
-    fn open(&mut self) -> Result<(), StoreError> {
+    fn open(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
         if self.lock.is_none() {
             self.lock = Some(Lock::take(&self.path)?);
+        }
+        if wal::is_damaged(&self.path)? {
+            self.tell_damage(broker, now);
         }
         let sync = match self.mode {
             SyncMode::Always | SyncMode::Interval(_) => Sync::Always,
             SyncMode::None => Sync::Never,
         };
         let (database, is_made) = Database::open(&self.path, sync)?;
+        if tail::is_ahead(&self.path, database.generation()?)? && !self.was_damaged {
+            self.tell_damage(broker, now);
+        }
         if !is_made {
             database.replay()?;
         }
@@ -456,6 +462,25 @@ impl Store {
         broker.store_stats().failures += 1;
     }
 
+    /// The log has lost what was in it. What it still says is all that can be read, and it is about to
+    /// be worked into the database: somebody may want to look at it as it is.
+    fn tell_damage(&mut self, broker: &mut Broker, now: Now) {
+        self.was_damaged = true;
+        broker.store_stats().damaged += 1;
+        let path = self.path.display();
+        match copy_aside(&self.path, now.unix.0) {
+            Ok(aside) => log::error!(
+                "Error: the log of {path} is damaged: what stands behind the damage is not \
+                 restored. A copy of all is kept as {}.",
+                aside.display()
+            ),
+            Err(why) => log::error!(
+                "Error: the log of {path} is damaged: what stands behind the damage is not \
+                 restored. No copy could be kept: {why}."
+            ),
+        }
+    }
+
     /// The database is of no use: it is put aside, and another begun with what the broker has.
     fn give_up(&mut self, error: &StoreError, broker: &mut Broker, now: Now) {
         self.database = None;
@@ -473,7 +498,8 @@ impl Store {
         }
         self.was_damaged = true;
         broker.store_stats().damaged += 1;
-        let begun = self.open().and_then(|()| self.write_anew(broker, now));
+        let begun = self.open(broker, now);
+        let begun = begun.and_then(|()| self.write_anew(broker, now));
         if let Err(error) = begun {
             self.fail(&error, broker, now);
         }
@@ -530,7 +556,7 @@ impl Store {
         now: Now,
     ) -> Result<(), StoreError> {
         if self.database.is_none() {
-            self.open()?;
+            self.open(broker, now)?;
             self.read_late(broker, now)?;
         }
         if trouble.is_lost {

@@ -8,6 +8,7 @@
 //!                                                 pace     when a commit is worth its sync
 //!                                                 tail     changes that no commit holds yet
 //!                                                 meter    what all that costs
+//!                                                 wal      whether the log is whole
 //!                                                 reader   rows into records, at the start
 //!   mosquitto.db ──────► import ─┐                           takeover which file, and once
 //!   mosquitto.sqlite3 ─► plugin ─┴► gather ─► records        gather   what both come to
@@ -32,6 +33,7 @@ mod schema;
 mod scribe;
 mod tail;
 mod takeover;
+mod wal;
 
 pub use keeper::Keeper;
 
@@ -463,6 +465,22 @@ fn write_own(mut file: File, records: &[Record], now: Now) -> Result<u64, StoreE
 /// # Errors
 /// What the system says.
 fn set_aside(path: &Path, date: u64) -> io::Result<PathBuf> {
+    keep_aside(path, date, |from, to| fs::rename(from, to))
+}
+
+/// The same with a copy of it.
+///
+/// # Errors
+/// What the system says.
+fn copy_aside(path: &Path, date: u64) -> io::Result<PathBuf> {
+    keep_aside(path, date, |from, to| fs::copy(from, to).map(|_| ()))
+}
+
+fn keep_aside(
+    path: &Path,
+    date: u64,
+    keep: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
     let aside = (0..1000)
         .map(|count| match count {
             0 => beside(path, &format!("damaged-{date}")),
@@ -470,11 +488,11 @@ fn set_aside(path: &Path, date: u64) -> io::Result<PathBuf> {
         })
         .find(|aside| !aside.exists())
         .ok_or(io::ErrorKind::AlreadyExists)?;
-    fs::rename(path, &aside)?;
+    keep(path, &aside)?;
     for ending in ["wal", "shm", "journal", "tail"] {
         let part = beside(path, ending);
         if part.exists() {
-            fs::rename(&part, beside(&aside, ending))?;
+            keep(&part, &beside(&aside, ending))?;
         }
     }
     sync_directory(path)?;

@@ -16,7 +16,7 @@ use super::batch::Batch;
 use super::{StoreError, beside};
 use crate::limits;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -48,12 +48,7 @@ fn path(database: &Path) -> PathBuf {
 /// # Errors
 /// What the system says.
 pub fn read(database: &Path, generation: u64) -> Result<Batch, StoreError> {
-    let mut bytes = Vec::new();
-    match File::open(path(database)) {
-        Ok(mut file) => file.read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error.into()),
-    };
+    let bytes = bytes(database)?;
     let mut batch = Batch::default();
     let mut rest = &bytes[..];
     while let Some((operations, behind)) = split(rest, generation) {
@@ -61,6 +56,26 @@ pub fn read(database: &Path, generation: u64) -> Result<Batch, StoreError> {
         rest = behind;
     }
     Ok(batch)
+}
+
+/// Whether there is a frame behind a later commit than `generation`, which the database at `path`
+/// has lost then: no frame is written behind a commit that is not safe.
+///
+/// # Errors
+/// What the system says.
+pub fn is_ahead(database: &Path, generation: u64) -> Result<bool, StoreError> {
+    let bytes = bytes(database)?;
+    let of = bytes.get(4..12).and_then(|of| of.try_into().ok());
+    let of = of.map_or(0, u64::from_le_bytes);
+    Ok(of > generation && split(&bytes, of).is_some())
+}
+
+fn bytes(database: &Path) -> Result<Vec<u8>, StoreError> {
+    match fs::read(path(database)) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The operations of the first frame, and what stands behind it.
