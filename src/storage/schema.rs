@@ -2,8 +2,9 @@
 //!
 //! mosquitto's own layout (a message here, a row for each receiver there, three indexes) touches
 //! five pages for one message. A commit writes every page it touched, so here one message for one
-//! session is one row at the end of one table: one page. A message for several sessions has its
-//! body in the row of the first, and the others point there.
+//! session is one row at the end of one table: one page, and half of the bytes (README, "What
+//! survives a crash"). A message for several sessions has its body in the row of the first, and the
+//! others point there.
 //!
 //! ```text
 //!   sessions       id       client, user, port, expiry
