@@ -341,3 +341,114 @@ fn properties(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::gather::state;
+    use super::super::write;
+    use super::*;
+    use crate::broker::Broker;
+    use std::fs::File;
+    use std::rc::Rc;
+
+    /// A file of one test, with what SQLite makes beside it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("midge-plugin-{name}-{}.sqlite3", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+            assert!(
+                !beside(&self.0, "wal").exists(),
+                "nothing is left beside it"
+            );
+        }
+    }
+
+    /// A few of each, as midge writes them.
+    fn written(place: &Place, config: &Config) -> Vec<u8> {
+        let mut gather = Gather::new(config, Now::default());
+        for name in ["ann", "bob"] {
+            gather.client(&Client {
+                name,
+                user: "",
+                port: 1883,
+                interval_s: 60,
+                ends_at: Mono::NEVER,
+                will_at: Mono::NEVER,
+            });
+            gather.subscription(name, "tea/#", 1, 7);
+        }
+        for id in 1..=20 {
+            let topic = format!("tea/{id}");
+            let publication = Publication {
+                topic: &topic,
+                properties: &[],
+                payload: &[b'x'; 500],
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                expires_at: Mono::NEVER,
+                publisher: None,
+                came: None,
+                wire: None,
+                message: None,
+            };
+            gather.message(id, "ann", "", publication);
+            gather.client_message(&ClientMessage {
+                client: "bob",
+                message: id,
+                packet_identifier: 1,
+                qos: 1,
+                state: state::QUEUED,
+                retain: false,
+                is_outgoing: true,
+                identifier: 7,
+            });
+            gather.retained(id);
+        }
+        drop(File::create(&place.0).unwrap());
+        let records = gather.finish().records;
+        assert_eq!(write::write(&place.0, &records, Now::default()).unwrap(), 0);
+        fs::read(&place.0).unwrap()
+    }
+
+    /// Cut every few bytes, and with every few bytes changed: it is read as far as it can be, and a
+    /// broker takes what was read.
+    #[test]
+    fn what_is_damaged_anywhere_breaks_nothing() {
+        const STEP: usize = 197;
+        let (place, config) = (Place::new("damaged"), Rc::new(Config::default()));
+        let whole = written(&place, &config);
+        let (mut same, mut less, mut none) = (0, 0, 0);
+        let mut tries = |bytes: &[u8]| {
+            fs::write(&place.0, bytes).unwrap();
+            let read = read(&place.0, &config, Now::default());
+            assert_eq!(fs::read(&place.0).unwrap(), bytes, "it is not written to");
+            let Ok((imported, error)) = read else {
+                none += 1;
+                return;
+            };
+            let is_whole = error.is_none() && imported.odd == 0 && imported.records.len() == 44;
+            *if is_whole { &mut same } else { &mut less } += 1;
+            let mut broker = Broker::new(Rc::clone(&config), 7);
+            for record in imported.records {
+                broker.restore(record, Now::default());
+            }
+        };
+        tries(&whole);
+        for at in (0..whole.len()).step_by(STEP) {
+            tries(&whole[..at]);
+            let mut changed = whole.clone();
+            changed[at] ^= 0x55;
+            tries(&changed);
+        }
+        assert!(same > 1 && less > 1 && none > 1, "{same}, {less}, {none}");
+        assert_eq!(same + less + none, 1 + 2 * whole.len().div_ceil(STEP));
+    }
+}
