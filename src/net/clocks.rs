@@ -42,6 +42,11 @@ impl Clocks {
     }
 }
 
+/// What the clocks say.
+pub fn now() -> Now {
+    Clocks::new().read()
+}
+
 /// The monotonic clock, which began when the machine did. Never 0, which stands for "at once" where a
 /// deadline is asked for.
 pub fn mono() -> Mono {

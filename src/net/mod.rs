@@ -40,6 +40,7 @@ pub mod transport;
 pub mod upgrade;
 pub mod websocket;
 
+pub use clocks::now;
 pub use disk::Disk;
 pub use security::Acceptors;
 pub use setup::{ListenError, Setup, Source, addresses};
@@ -67,8 +68,7 @@ use service::{Manager, Rights};
 use signals::{Signal, Signals};
 use slab::Slab;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -689,11 +689,6 @@ fn table_growth(links: &Slab<Link>) -> usize {
         true => 0,
         false => links.capacity() * size_of::<Option<Link>>(),
     }
-}
-
-/// What the clocks say.
-pub fn now() -> Now {
-    Clocks::new().read()
 }
 
 /// 128 bits nobody can guess: the standard library's own keys against hash collisions come from
