@@ -364,6 +364,20 @@ pub const STORE_WAITING_BYTES_MAX: usize = 16 << 20;
 /// Milliseconds between two attempts to write to a disk that has refused.
 pub const STORE_RETRY_MS: u64 = 1000;
 
+/// Messages of one session's queue that stay in memory where all of it is in the store: what waits by
+/// default (`max_queued_messages`), so that only who lets more wait has them read from the disk.
+pub const QUEUE_SHARE_MESSAGES: usize = QUEUED_MESSAGES_MAX_DEFAULT as usize;
+
+/// Bytes of payload in them, beyond which messages wait on the disk, too.
+pub const QUEUE_SHARE_BYTES: u64 = 256 << 10;
+
+/// Places in the order of all messages that one reading from a queue in the store looks at: other
+/// sessions' messages stand between those of one.
+pub const QUEUE_READ_PLACES: u64 = 10_000;
+
+/// Readings from queues in the store in one turn.
+pub const QUEUE_READS_PER_TURN: usize = 4;
+
 /// Seconds since 1970 that no clock can be before: 2026 began. A board without a clock of its own
 /// starts in 1970, and nothing expires until it knows better.
 pub const CLOCK_MIN_S: u64 = 1_767_225_600;

@@ -215,6 +215,7 @@ fn everybody_gets_what_is_due_with_default_limits() {
             duplicates: true,
             queued_max: 1000,
             window_max: 20,
+            in_memory: 0,
         },
     );
 }
@@ -227,6 +228,7 @@ fn everybody_gets_what_is_due_without_limits() {
             duplicates: true,
             queued_max: 0,
             window_max: 0,
+            in_memory: 0,
         },
     );
 }
@@ -239,6 +241,7 @@ fn everybody_gets_what_is_due_one_message_at_a_time() {
             duplicates: true,
             queued_max: 0,
             window_max: 1,
+            in_memory: 0,
         },
     );
 }
@@ -251,6 +254,7 @@ fn everybody_gets_what_is_due_with_short_queues() {
             duplicates: true,
             queued_max: 5,
             window_max: 3,
+            in_memory: 0,
         },
     );
 }
@@ -263,6 +267,22 @@ fn everybody_gets_what_is_due_once_for_overlapping_subscriptions() {
             duplicates: false,
             queued_max: 0,
             window_max: 20,
+            in_memory: 0,
         },
     );
+}
+
+#[test]
+fn everybody_gets_what_is_due_where_the_store_has_most_of_it() {
+    for (test, window_max, in_memory) in [(6, 1, 1), (7, 3, 2), (8, 20, 4)] {
+        check(
+            test,
+            Rules {
+                duplicates: true,
+                queued_max: 0,
+                window_max,
+                in_memory,
+            },
+        );
+    }
 }

@@ -22,7 +22,8 @@ const LAYERS: &[&[&str]] = &[
 /// Inside the core: tables under verbs under the door.
 const BROKER: &[&[&str]] = &[
     &["key", "key_set", "stats", "cause", "topic_map"],
-    &["timers", "inflight", "retained", "memory"],
+    &["timers", "queue", "retained", "memory"],
+    &["inflight"],
     &["session", "subscriptions"],
     &["record"],
     &["journal"],
@@ -35,7 +36,7 @@ const BROKER: &[&[&str]] = &[
     &["distribute"],
     &["publish"],
     &["will", "replay", "sys"],
-    &["disconnect", "subscribe"],
+    &["disconnect", "subscribe", "spill"],
     &["connect", "restore"],
     &["login"],
     &["mod"],

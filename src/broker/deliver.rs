@@ -217,7 +217,9 @@ fn enqueue(
     }
     if queue_has_room(session, config) {
         journal.queued(id, session, &mut delivery, None);
-        session.flights.get_or_insert_default().enqueue(delivery);
+        let flights = session.flights.get_or_insert_default();
+        flights.enqueue(delivery);
+        journal.grown(id, flights);
     } else {
         stats.dropped_queue_full += 1;
         session.note_dropping();
@@ -499,6 +501,8 @@ impl Line<'_> {
             }
         }
         self.session.trim_flights(self.spare_flights);
+        self.effects
+            .want_stored(self.client.session(), self.session);
         self.note_keeping_up();
     }
 

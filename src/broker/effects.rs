@@ -1,7 +1,9 @@
 //! What the core asks of the shell. Filled by the core, drained by the shell once a turn.
 
 use super::journal::Journal;
-use super::key::ConnId;
+use super::key::{ConnId, SessionId};
+use super::record::Recall;
+use super::session::Session;
 use crate::limits;
 use crate::write_queue::Buffers;
 
@@ -21,6 +23,10 @@ pub struct Effects {
     pub buffers: Buffers,
     /// What is to be remembered.
     pub journal: Journal,
+    /// Messages to be read from where they are remembered, for [`super::Broker::recalled`].
+    pub recalls: Vec<Recall>,
+    /// Sessions that have few messages left in memory, and more in the store.
+    pub wanting: Vec<SessionId>,
 }
 
 impl Effects {
@@ -42,5 +48,17 @@ impl Effects {
             && self.closes.is_empty()
             && self.again.is_empty()
             && self.journal.is_empty()
+            && self.recalls.is_empty()
+    }
+
+    /// What could be sent of a queue was sent: has more of it read, if that is needed.
+    #[inline]
+    pub fn want_stored(&mut self, id: Option<SessionId>, session: &mut Session) {
+        let (Some(id), Some(flights)) = (id, &mut session.flights) else {
+            return;
+        };
+        if flights.queue_mut().wants_stored(self.journal.share()) {
+            self.wanting.push(id);
+        }
     }
 }

@@ -10,71 +10,13 @@
 //! order they were first sent in. Both are sent again in that order after a reconnect
 //! [MQTT-4.6.0-1] [MQTT-4.6.0-4] [MQTT5-4.6.0-1] [MQTT5-4.6.0-4]. Nothing here writes to a socket.
 
-use super::key::GroupId;
+pub use super::queue::{Delivery, SubscriptionIdentifiers, counted};
+use super::queue::{FIRST_PLACES, Queue};
 use crate::limits;
-use crate::message::{Message, PacketIdentifier, QoS};
+use crate::message::{PacketIdentifier, QoS};
 use crate::time::Mono;
 use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU64};
-use std::rc::Rc;
-
-/// Subscription Identifiers one message goes out with [MQTT5-3.3.4-3].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SubscriptionIdentifiers {
-    /// No matching subscription has one.
-    #[default]
-    None,
-    /// One.
-    One(u32),
-    /// One for each of several overlapping subscriptions [MQTT5-3.3.4-4].
-    Many(Box<[u32]>),
-}
-
-impl SubscriptionIdentifiers {
-    /// Each of them.
-    pub fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::None => &[],
-            Self::One(identifier) => std::slice::from_ref(identifier),
-            Self::Many(identifiers) => identifiers,
-        }
-    }
-}
-
-impl From<Option<u32>> for SubscriptionIdentifiers {
-    fn from(identifier: Option<u32>) -> Self {
-        identifier.map_or(Self::None, Self::One)
-    }
-}
-
-/// One message for one session.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The message, shared with everybody else who gets it.
-    pub message: Rc<Message>,
-    /// What its subscriptions are called.
-    pub identifiers: SubscriptionIdentifiers,
-    /// The shared subscription it came by, if it did.
-    pub group: Option<GroupId>,
-    /// Of this delivery.
-    pub qos: QoS,
-    /// The RETAIN flag it goes out with.
-    pub retain: bool,
-    /// Where it stands in the journal, if it is told of there.
-    pub place: Option<NonZeroU64>,
-}
-
-impl Delivery {
-    /// What it counts for where bytes are limited: its payload, as with mosquitto.
-    pub fn bytes(&self) -> u32 {
-        counted(self.message.payload_bytes())
-    }
-}
-
-/// Bytes as they are counted here: a packet's own bound is below 2^28.
-pub fn counted(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
 
 /// What a flight waits for, by the packet's own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,17 +62,13 @@ pub enum Acked {
 #[derive(Debug, Default)]
 pub struct Flights {
     in_flight: VecDeque<Flight>,
-    queue: VecDeque<Delivery>,
-    /// No message in `queue` expires before this.
-    queue_expires_at: Mono,
+    queue: Queue,
     /// Packet Identifiers of QoS 2 PUBLISH packets taken and not yet released, ascending.
     received: Vec<PacketIdentifier>,
     /// Flights sent on the present connection whose place in the window is not free again.
     window_used: u16,
     /// Bytes of payload in those flights.
     window_bytes: u64,
-    /// Bytes of payload in `queue`.
-    queued_bytes: u64,
 }
 
 /// Empty [`Flights`] of sessions that had the last of their messages acknowledged, for those that
@@ -156,16 +94,6 @@ impl SpareFlights {
     }
 }
 
-/// Places that a queue begins with.
-const FIRST_PLACES: usize = 4;
-
-/// Places by which a full queue grows: by an eighth, not by as many as it has. Queues of sessions
-/// that are away grow in step with one another, and what they have but do not use is memory
-/// that nobody else can have.
-fn places_more(capacity: usize) -> usize {
-    (capacity / 8).max(FIRST_PLACES)
-}
-
 /// Bytes by which a vector of so many places grows for one more item: it doubles.
 fn growth(len: usize, capacity: usize, item_bytes: usize) -> usize {
     match len < capacity {
@@ -179,13 +107,19 @@ impl Flights {
     pub const FIRST_BYTES: usize =
         size_of::<Self>() + FIRST_PLACES * (size_of::<Delivery>() + size_of::<Flight>()) + 8;
 
+    /// The messages waiting behind the window.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// The messages waiting behind the window.
+    pub fn queue_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
     /// Bytes that queueing one more message takes here.
     pub fn queue_growth(&self) -> usize {
-        let (len, capacity) = (self.queue.len(), self.queue.capacity());
-        match len < capacity {
-            true => 0,
-            false => places_more(capacity) * size_of::<Delivery>(),
-        }
+        self.queue.growth()
     }
 
     /// Bytes that putting one more message in flight takes here.
@@ -207,7 +141,7 @@ impl Flights {
 
     /// Whether anything is to be sent, for the first time or again, once the window has room.
     pub fn has_waiting(&self) -> bool {
-        !self.queue.is_empty() || self.in_flight.len() > usize::from(self.window_used)
+        !self.queue.is_empty() || self.has_unsent()
     }
 
     /// Whether there is nothing to remember.
@@ -223,7 +157,7 @@ impl Flights {
     /// Messages in flight, less those that the receiver has taken over, and messages waiting; and
     /// the bytes of payload in them. Looks at those in flight, not at those that wait.
     pub fn held_messages(&self) -> (usize, u64) {
-        let (mut count, mut bytes) = (self.queue.len(), self.queued_bytes);
+        let (mut count, mut bytes) = (self.queue.len(), self.queue.bytes());
         for flight in self.in_flight.iter().skip(self.awaiting_pubcomp()) {
             count += 1;
             bytes += u64::from(flight.bytes);
@@ -233,14 +167,22 @@ impl Flights {
 
     /// Bytes of payload waiting behind the window.
     pub fn queued_bytes(&self) -> u64 {
-        self.queued_bytes
+        self.queue.bytes()
     }
 
     /// Whether the window, of `window` places, has room for one more message [MQTT5-3.3.4-9].
     /// `Choice:` by bytes it has until `bytes_max` are in flight, as with mosquitto: a message that
-    /// is longer than that goes alone. 0 sets no bound.
+    /// is longer than that goes alone. 0 sets no bound. It has none for a message that would overtake
+    /// those which are still to be read from the store [MQTT-4.6.0-6] [MQTT5-4.6.0-5].
     pub fn has_room(&self, window: u16, bytes_max: u64) -> bool {
-        self.window_used < window && (bytes_max == 0 || self.window_bytes < bytes_max)
+        self.window_used < window
+            && (bytes_max == 0 || self.window_bytes < bytes_max)
+            && (!self.queue.is_interrupted() || self.has_unsent())
+    }
+
+    /// Whether anything in flight is to be sent again.
+    fn has_unsent(&self) -> bool {
+        self.in_flight.len() > usize::from(self.window_used)
     }
 
     /// The next Packet Identifier after `last`, around the end, that no flight has, and how many
@@ -272,46 +214,17 @@ impl Flights {
 
     /// Adds a message behind all others that wait.
     pub fn enqueue(&mut self, delivery: Delivery) {
-        self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
-        self.queued_bytes += u64::from(delivery.bytes());
-        if self.queue.len() == self.queue.capacity() {
-            self.queue.reserve_exact(places_more(self.queue.len()));
-        }
-        self.queue.push_back(delivery);
+        self.queue.push(delivery);
     }
 
-    /// Forgets the messages waiting whose time is over, each told to `landed`; how many. Looks at
-    /// them only if there can be one.
-    pub fn drop_expired(&mut self, now: Mono, mut landed: impl FnMut(&Delivery)) -> usize {
-        if now < self.queue_expires_at {
-            return 0;
-        }
-        let before = self.queue.len();
-        self.queue.retain(|delivery| {
-            let is_due = delivery.message.expires_at() <= now;
-            if is_due {
-                landed(delivery);
-            }
-            !is_due
-        });
-        self.queue_expires_at = Mono::NEVER;
-        self.queued_bytes = 0;
-        for delivery in &self.queue {
-            self.queue_expires_at = self.queue_expires_at.min(delivery.message.expires_at());
-            self.queued_bytes += u64::from(delivery.bytes());
-        }
-        before - self.queue.len()
+    /// Forgets the messages waiting whose time is over, each told to `landed`; how many.
+    pub fn drop_expired(&mut self, now: Mono, landed: impl FnMut(&Delivery)) -> usize {
+        self.queue.drop_expired(now, landed)
     }
 
-    /// Takes the message that has waited longest.
+    /// Takes the message that has waited longest, if it is in memory.
     pub fn dequeue(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front();
-        let bytes = delivery.as_ref().map_or(0, Delivery::bytes);
-        self.queued_bytes = self.queued_bytes.saturating_sub(u64::from(bytes));
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-        delivery
+        self.queue.pop()
     }
 
     /// Puts a message of QoS 1 or 2 and with so many bytes of payload in flight: it is being sent now.
@@ -343,7 +256,7 @@ impl Flights {
         self.in_flight.iter()
     }
 
-    /// Messages that wait behind the window, the oldest first.
+    /// Messages that wait behind the window, the oldest first, but for those in the store alone.
     pub fn waiting(&self) -> impl Iterator<Item = &Delivery> {
         self.queue.iter()
     }
@@ -567,7 +480,7 @@ impl Flights {
 
     /// What another member of a shared subscription may have when this session ends: what waits,
     /// and QoS 1 flights; a QoS 2 flight may have arrived and goes to nobody else
-    /// [MQTT5-4.8.2-4] [MQTT5-4.8.2-5].
+    /// [MQTT5-4.8.2-4] [MQTT5-4.8.2-5]. What is in the store alone comes later.
     pub fn into_shared(self) -> impl Iterator<Item = Delivery> {
         let flights = self.in_flight.into_iter().filter_map(|flight| {
             (flight.awaits == Awaits::PubAck)
@@ -600,13 +513,7 @@ impl Flights {
                 self.window_bytes
             ));
         }
-        let queued = self
-            .queue
-            .iter()
-            .map(|delivery| u64::from(delivery.bytes()));
-        if queued.sum::<u64>() != self.queued_bytes {
-            return Err(String::from("the bytes of the queue are miscounted"));
-        }
+        self.queue.check()?;
         let mut identifiers: Vec<_> = self
             .in_flight
             .iter()

@@ -9,6 +9,7 @@
 
 use super::inflight::{Delivery, Flights};
 use super::key::{ConnId, GroupId, SessionId};
+use super::queue::Share;
 use super::record::{Place, Record, SessionRecord, SubscriptionRecord};
 use super::session::{Session, WillMessage};
 use super::subscriptions::Subscription;
@@ -30,6 +31,10 @@ pub struct Journal {
     kept: u64,
     /// Whether anything was told since all was safe.
     is_ahead: bool,
+    /// Sessions whose queues need not be in memory as a whole once all is safe.
+    long: Vec<SessionId>,
+    /// How much of a queue stays there.
+    share: Share,
     last_place: u64,
     is_on: bool,
     /// Whether what is told cannot be made safe for now.
@@ -101,6 +106,36 @@ impl Journal {
         }
     }
 
+    /// How much of a queue stays in memory once all of it is safe.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// Sets how much of a queue stays in memory once all of it is safe.
+    pub fn set_share(&mut self, share: Share) {
+        self.share = share;
+    }
+
+    /// The queue of a session has grown.
+    #[inline]
+    pub fn grown(&mut self, id: SessionId, flights: &mut Flights) {
+        if self.is_on {
+            self.restored(id, flights);
+        }
+    }
+
+    /// The queue of a session has grown by what was remembered elsewhere.
+    pub fn restored(&mut self, id: SessionId, flights: &mut Flights) {
+        if flights.queue_mut().grows_long(&self.share) {
+            self.long.push(id);
+        }
+    }
+
+    /// The sessions whose queues have grown long.
+    pub fn take_long(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.long)
+    }
+
     fn tell(&mut self, record: Record) {
         self.is_ahead = true;
         self.records.push(record);
@@ -148,6 +183,9 @@ impl Journal {
     fn forget(&mut self, id: SessionId, session: &mut Session) {
         if let Some(flights) = &mut session.flights {
             flights.forget_places(|place| self.tell(Record::Landed(place)));
+            if let Some((first, last)) = flights.queue().stored_at() {
+                self.tell(Record::Abandoned(id, first, last));
+            }
         }
         self.promise(Record::Ended(id));
     }

@@ -1,6 +1,6 @@
 //! The keys that things are spoken of by: small, typed, `Copy`. `Option` of a key costs nothing.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident) => {
@@ -37,3 +37,7 @@ key! {
     /// One group of members that share a subscription.
     GroupId
 }
+
+/// The place of one message for one session among all that ever waited: those of one session stand
+/// in the order of their places. No place is taken twice in the life of a store.
+pub type Place = NonZeroU64;

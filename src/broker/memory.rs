@@ -20,6 +20,7 @@
 //! |---|---|---|
 //! | QoS 0 in a write queue | [`limits::WRITE_QUEUE_BYTES_MAX`] a client | at each delivery: dropped, counted |
 //! | queues of sessions, retained messages | `max_queued_*`; nothing | before a PUBLISH is passed on at all: 0x97; 3.x loses its connection |
+//! | queues that are in the store, as they are read from it | [`limits::QUEUE_SHARE_BYTES`] a client | one at a time |
 //! | messages in flight, and their bytes in a write queue | `max_inflight_*` | with the PUBLISH; and filling a window goes on one by one |
 //! | QoS 2 Packet Identifiers held | Receive Maximum, 65,535 for 3.x | with the PUBLISH |
 //! | subscriptions and shared groups | nothing | each new one: 0x97, 0x80; 3.1 loses its connection |

@@ -4,11 +4,11 @@
 //!
 //! ```text
 //!   the door      mod                 decides which verb a packet is
-//!   the way back  restore             what was remembered
+//!   the way back  restore  spill      what was remembered
 //!   the verbs     connect  login  publish  room  distribute  relay  deliver  layout  subscribe
 //!                 replay  will  disconnect  sys
 //!   the tables    client  session  inflight  subscriptions  routes  retained  timers  notices  stats
-//!                 memory  topic_map  record  journal                                                  (state)
+//!                 memory  topic_map  record  journal  queue                                           (state)
 //! ```
 
 pub mod cause;
@@ -28,6 +28,7 @@ mod logins;
 pub mod memory;
 mod notices;
 mod publish;
+pub mod queue;
 mod reach;
 mod receiver;
 pub mod record;
@@ -38,6 +39,7 @@ mod retained;
 mod room;
 mod routes;
 pub mod session;
+mod spill;
 mod state;
 pub mod stats;
 mod subscribe;
@@ -68,6 +70,7 @@ use memory::{Gauge, Refused};
 use publish::Sender;
 use routes::Routes;
 use state::State;
+pub use stats::Sizes;
 use stats::Stats;
 use std::io;
 use std::num::NonZeroU32;
@@ -282,13 +285,16 @@ impl Broker {
         if !self.state.replaying.is_empty() {
             replay::serve(&mut self.state, now);
         }
+        if !self.state.effects.wanting.is_empty() {
+            spill::serve(&mut self.state);
+        }
     }
 
     /// When [`Broker::tick`] has something to do next: the past if at once, `None` if never.
     #[inline(always)]
     pub fn next_deadline(&self) -> Option<Mono> {
         let is_owed = !self.state.replaying.is_empty() && replay::is_any_ready(&self.state);
-        if is_owed || !self.state.logins.is_empty() {
+        if is_owed || !self.state.logins.is_empty() || spill::is_any_ready(&self.state) {
             return Some(Mono::default());
         }
         let check_at = self.state.memory.check_at();
@@ -653,16 +659,6 @@ impl Broker {
         };
         close_connection(conn, cause, &mut self.state, now);
     }
-}
-
-/// How much the broker holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Sizes {
-    pub connections: usize,
-    pub sessions: usize,
-    pub subscriptions: usize,
-    pub retained: usize,
 }
 
 /// Whether more of its own waits for a client than it may leave unread.

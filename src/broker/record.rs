@@ -16,23 +16,25 @@
 //! whoever keeps them turns them into dates.
 
 use super::inflight::Delivery;
+pub use super::key::Place;
 use super::key::{GroupId, SessionId};
 use super::session::{Session, WillMessage};
 use crate::config::Config;
 use crate::message::{Identity, Message, PacketIdentifier};
 use crate::time::Mono;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::rc::Rc;
-
-/// The place of one message for one session among all that ever waited: those of one session stand
-/// in the order of their places. No place is taken twice in the life of a store.
-pub type Place = NonZeroU64;
 
 /// One durable fact.
 #[derive(Clone, Debug)]
 pub enum Record {
     /// There is a session, and it is like this; one of the same key before it was the same one.
     Session(Box<SessionRecord>),
+    /// A session is about to end, and of the messages between these places, which are in the store
+    /// alone, those that came by a shared subscription are to be [handed on], and all are over.
+    ///
+    /// [handed on]: super::Broker::hand_on
+    Abandoned(SessionId, Place, Place),
     /// A session has ended, or will with its connection: all that is its own is over.
     Ended(SessionId),
     /// The Will of a session, `None` if it has none any more.
@@ -67,6 +69,21 @@ pub enum Record {
     Retained(Rc<Message>),
     /// A topic has none any more.
     Cleared(Box<str>),
+}
+
+/// Messages that are in the store alone, to be read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// Whose.
+    pub session: SessionId,
+    /// The first place where one may stand.
+    pub first: Place,
+    /// The last one.
+    pub last: Place,
+    /// Messages wanted at most.
+    pub messages_max: usize,
+    /// Bytes of payload with which they suffice; the first message comes in any case.
+    pub bytes_max: u64,
 }
 
 /// A session, without what hangs off it.

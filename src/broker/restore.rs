@@ -61,6 +61,7 @@ impl Broker {
             }
             Record::Retained(message) => retained(&message, state, now),
             Record::Ended(_)
+            | Record::Abandoned(..)
             | Record::Unsubscribed(..)
             | Record::Launched(..)
             | Record::Landed(_)
@@ -306,19 +307,24 @@ fn queued(
     state: &mut State,
 ) -> bool {
     delivery.place = Some(place);
-    with(id, state, |session| {
-        let flights = session.flights.get_or_insert_default();
-        match packet_identifier {
-            // One that is in flight already is sent under another.
-            Some(identifier) if !flights.is_in_flight(identifier) => {
-                flights.restore(identifier, place, Some(delivery))
-            }
-            _ => {
-                flights.enqueue(delivery);
-                true
-            }
+    let State {
+        sessions, effects, ..
+    } = state;
+    let Some(session) = sessions.get_mut(id) else {
+        return false;
+    };
+    let flights = session.flights.get_or_insert_default();
+    match packet_identifier {
+        // One that is in flight already is sent under another.
+        Some(identifier) if !flights.is_in_flight(identifier) => {
+            flights.restore(identifier, place, Some(delivery))
         }
-    })
+        _ => {
+            flights.enqueue(delivery);
+            effects.journal.restored(id, flights);
+            true
+        }
+    }
 }
 
 fn retained(message: &Rc<Message>, state: &mut State, now: Now) -> bool {

@@ -136,9 +136,10 @@ impl Session {
         }
     }
 
-    /// Whether it outlives its connection.
+    /// Whether it is remembered: it outlives its connection, or has messages in the store alone.
     pub fn is_lasting(&self) -> bool {
-        self.expiry_interval_s != 0
+        let is_in_store = |flights: &Flights| flights.queue().stored_at().is_some();
+        self.expiry_interval_s != 0 || self.flights.as_deref().is_some_and(is_in_store)
     }
 
     /// Whether a message that has come by `group`, or by none, may have to be sent again while it is in

@@ -123,3 +123,13 @@ pub struct Told {
     /// The days told for which certificates hold, by listener.
     pub days_left: Vec<(String, u64)>,
 }
+
+/// How much the broker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Sizes {
+    pub connections: usize,
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub retained: usize,
+}

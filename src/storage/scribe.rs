@@ -113,6 +113,8 @@ impl Scribe {
     ) {
         match record {
             Record::Session(record) => self.session(record, batch, now),
+            // Nothing is in the database alone.
+            Record::Abandoned(..) => {}
             Record::Ended(id) => self.ended(*id, batch),
             Record::Will(id, will) => self.will(*id, will.as_deref(), batch),
             Record::Subscribed(record) => {

@@ -39,6 +39,8 @@ pub struct Rules {
     pub queued_max: usize,
     /// Messages that may be in flight to a client; 0: any number.
     pub window_max: u16,
+    /// Messages of a queue that stay in memory; 0: as many as usual.
+    pub in_memory: usize,
 }
 
 /// What one subscription asks for.

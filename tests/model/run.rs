@@ -113,12 +113,15 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome {
 
 impl Run {
     pub fn new(rules: Rules) -> Self {
-        let t = Table::with(|config| {
+        let mut t = Table::with(|config| {
             config.allow_duplicate_messages = rules.duplicates;
             config.max_queued_messages = u32::try_from(rules.queued_max).unwrap();
             config.max_inflight_messages = rules.window_max;
         })
         .remembers();
+        if rules.in_memory > 0 {
+            t = t.keeps_in_memory(rules.in_memory);
+        }
         let now = t.now().mono.as_millis();
         let player = |_| Player {
             seat: None,

@@ -3,7 +3,7 @@
 use midge::broker::Broker;
 use midge::broker::inflight::Delivery;
 use midge::broker::key::{GroupId, SessionId};
-use midge::broker::record::{Place, Record, SessionRecord, SubscriptionRecord};
+use midge::broker::record::{Place, Recall, Record, SessionRecord, SubscriptionRecord};
 use midge::broker::session::WillMessage;
 use midge::message::{Message, PacketIdentifier};
 use midge::time::{Mono, Now};
@@ -23,6 +23,10 @@ pub struct Ledger {
     held: BTreeSet<(SessionId, PacketIdentifier)>,
     queue: BTreeMap<Place, Entry>,
     retained: BTreeMap<String, Rc<Message>>,
+    /// What ended sessions have left, for others of their groups.
+    left: Vec<Delivery>,
+    /// Counts answers to questions, no two of which in a row are alike.
+    answers: usize,
 }
 
 impl Ledger {
@@ -31,6 +35,11 @@ impl Ledger {
         match record {
             Record::Session(record) => {
                 self.sessions.insert(record.session, *record);
+            }
+            Record::Abandoned(id, first, last) => {
+                let there = self.waiting(id, first, last).map(|(_, delivery)| delivery);
+                let shared: Vec<_> = there.filter(|delivery| delivery.group.is_some()).collect();
+                self.left.extend(shared);
             }
             Record::Ended(id) => self.end(id),
             Record::Will(id, Some(will)) => {
@@ -110,11 +119,71 @@ impl Ledger {
         lines
     }
 
-    /// What a broker says of itself, told as [`Ledger::lines`].
-    pub fn lines_of(broker: &Broker) -> Vec<String> {
+    /// What a broker says of itself, told as [`Ledger::lines`]; of messages that it only counts, what
+    /// is here.
+    pub fn lines_of(&self, broker: &Broker) -> Vec<String> {
         let mut whole = Self::default();
         broker.recount(|record| whole.enter(record));
+        for (id, first, last, count) in broker.spilled() {
+            let there: Vec<_> = self.waiting(id, first, last).collect();
+            assert_eq!(there.len(), count, "{id:?}, from {first} to {last}");
+            for (place, delivery) in there {
+                whole.enter(Record::Queued(id, place, delivery, None));
+            }
+        }
         whole.lines()
+    }
+
+    /// Messages for a session that are not in flight, between two places.
+    fn waiting(
+        &self,
+        id: SessionId,
+        first: Place,
+        last: Place,
+    ) -> impl Iterator<Item = (Place, Delivery)> {
+        let rows = self.queue.range(first..=last);
+        rows.filter_map(move |(place, (of, delivery, identifier))| {
+            let delivery = delivery
+                .clone()
+                .filter(|_| *of == id && identifier.is_none())?;
+            Some((*place, delivery))
+        })
+    }
+
+    /// What was asked for, and where the next one may stand: all that is wanted, one of them, or none
+    /// where the first place looked at holds none.
+    pub fn answer(&mut self, recall: &Recall) -> (Vec<Delivery>, Place) {
+        assert!(recall.messages_max > 0);
+        self.answers += 1;
+        let limit = match self.answers % 3 {
+            0 => recall.messages_max,
+            _ => self.answers % 3 - 1,
+        };
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (place, delivery) in self.waiting(recall.session, recall.first, recall.last) {
+            let is_enough = bytes >= recall.bytes_max && !found.is_empty();
+            if is_enough || found.len() >= limit && place > recall.first {
+                return (found, place);
+            }
+            bytes += u64::from(delivery.bytes());
+            found.push(delivery);
+        }
+        (found, recall.last.saturating_add(1))
+    }
+
+    /// Messages at these places are lost.
+    pub fn lose(&mut self, there: impl Iterator<Item = (SessionId, Place, Place, usize)>) {
+        for (id, first, last, _) in there {
+            let places: Vec<Place> = self.waiting(id, first, last).map(|(at, _)| at).collect();
+            places.iter().for_each(|place| {
+                self.queue.remove(place);
+            });
+        }
+    }
+
+    /// What sessions have left that have ended.
+    pub fn take_left(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.left)
     }
 
     fn records(&self) -> Vec<Record> {
@@ -168,6 +237,7 @@ impl Ledger {
             .map(|(index, id)| (*id, SessionId::from_index(index)))
             .collect();
         let texts = self.groups.clone();
+        let mut stored = Vec::new();
         for record in self.records() {
             let record = match record {
                 Record::Session(mut record) => {
@@ -200,12 +270,20 @@ impl Ledger {
                 },
                 other => other,
             };
+            if let Record::Queued(id, place, delivery, None) = &record {
+                let bytes = u64::from(delivery.bytes());
+                if broker.leave_stored(*id, *place, bytes) {
+                    stored.push(record);
+                    continue;
+                }
+            }
             let text = format!("{record:?}");
             assert!(broker.restore(record, now), "{text} is not taken back");
         }
         broker.effects().journal.begin(self.last_place());
         *self = Self::default();
         broker.recount(|record| self.enter(record));
+        stored.into_iter().for_each(|record| self.enter(record));
     }
 }
 

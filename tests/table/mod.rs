@@ -22,6 +22,7 @@ pub mod raw;
 use ledger::Ledger;
 use midge::broker::client::{Introduction, Peer};
 use midge::broker::key::ConnId;
+use midge::broker::queue::Share;
 use midge::broker::{Broker, Closed};
 use midge::codec::ack::{Ack, AckKind};
 use midge::codec::connect::{ConnAck, Connect, Will};
@@ -77,6 +78,10 @@ pub struct Table {
     config: Rc<Config>,
     /// What the broker has told its journal, if it was asked to.
     ledger: Option<Ledger>,
+    /// How much of a queue it keeps in memory.
+    share: Share,
+    /// Whether what it asks for cannot be read for now.
+    is_unreadable: bool,
 }
 
 impl Table {
@@ -122,6 +127,8 @@ impl Table {
             listener: 0,
             config,
             ledger: None,
+            share: Share::default(),
+            is_unreadable: false,
         }
     }
 
@@ -132,11 +139,43 @@ impl Table {
         self
     }
 
+    /// Of queues that are remembered the broker keeps so many messages in memory.
+    pub fn keeps_in_memory(mut self, messages: usize) -> Self {
+        self.share = Share {
+            messages,
+            ..Share::default()
+        };
+        self.broker.share_memory(self.share);
+        self
+    }
+
+    /// Nothing can be read for now of what the broker remembers, or it can be again.
+    pub fn is_unreadable(&mut self, is_unreadable: bool) {
+        self.is_unreadable = is_unreadable;
+        self.settle();
+    }
+
+    /// What was remembered and is in no memory is lost: how many messages.
+    pub fn loses_store(&mut self) -> usize {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.lose(self.broker.spilled());
+        }
+        let lost = self.broker.lose_stored(self.now);
+        self.settle();
+        lost
+    }
+
+    /// Messages that the broker has in its memory no more.
+    pub fn spilled(&self) -> usize {
+        self.broker.spilled().map(|(.., count)| count).sum()
+    }
+
     /// The broker is killed, and another one goes on with what it remembered: nobody is connected.
     pub fn restarts(&mut self) {
         self.settle();
         let mut ledger = self.ledger.take().expect("the broker remembers");
         self.broker = Broker::with_lists(Rc::clone(&self.config), &Lists::default(), 8);
+        self.broker.share_memory(self.share);
         ledger.restore(&mut self.broker, self.now);
         self.ledger = Some(ledger);
         self.free.clear();
@@ -156,7 +195,7 @@ impl Table {
             ledger.enter(record);
         }
         self.broker.kept();
-        let (told, is) = (ledger.lines(), Ledger::lines_of(&self.broker));
+        let (told, is) = (ledger.lines(), ledger.lines_of(&self.broker));
         let without = |of: &[String], others: &[String]| {
             let odd = of.iter().filter(|line| !others.contains(line));
             odd.cloned().collect::<Vec<_>>().join("\n  ")
@@ -167,6 +206,28 @@ impl Table {
             without(&told, &is),
             without(&is, &told)
         );
+    }
+
+    /// Long queues leave the broker's memory, and come back as it asks; whether any did, or another
+    /// session got what one has left that has ended.
+    fn recall(&mut self) -> bool {
+        let Some(ledger) = &mut self.ledger else {
+            return false;
+        };
+        self.broker.stored(|_| {});
+        let left = ledger.take_left();
+        for delivery in &left {
+            self.broker.hand_on(delivery, self.now);
+        }
+        if self.is_unreadable {
+            return !left.is_empty();
+        }
+        let recalls = std::mem::take(&mut self.broker.effects().recalls);
+        for recall in &recalls {
+            let (found, next) = ledger.answer(recall);
+            self.broker.recalled(recall, found, next, self.now);
+        }
+        !left.is_empty() || !recalls.is_empty()
     }
 
     /// A broker whose listeners all have other settings.
@@ -553,7 +614,8 @@ impl Table {
         loop {
             self.broker.tick(self.now);
             self.enter();
-            let wrote = self.flush();
+            let recalled = self.recall();
+            let wrote = self.flush() || recalled;
             let more = self
                 .broker
                 .next_deadline()
