@@ -11,6 +11,7 @@ use super::batch::{Batch, Value};
 use super::meter::Meter;
 use super::pace::Pace;
 use super::reader::{self, Counts, Reader};
+use super::recall::Recalls;
 use super::schema::Op;
 use super::scribe::Scribe;
 use super::tail::{self, Tail};
@@ -64,6 +65,7 @@ struct Store {
     /// The date that was written last.
     seen_s: u64,
     meter: Meter,
+    recalls: Recalls,
     trouble: Option<Trouble>,
 }
 
@@ -112,6 +114,7 @@ impl Keeper {
             was_damaged: false,
             seen_s: 0,
             meter: Meter::default(),
+            recalls: Recalls::default(),
             trouble: None,
         };
         let opened = store.open(broker, now);
@@ -149,6 +152,7 @@ impl Keeper {
             return false;
         };
         store.meter.pass(broker.store_stats(), now);
+        store.serve_queues(broker, now);
         store.note(broker, now);
         let is_covered = store.is_covered(broker);
         if is_covered && store.mode != SyncMode::Always && store.trouble.is_none() {
@@ -259,7 +263,13 @@ impl Store {
             return Counts::default();
         };
         let began = Instant::now();
-        let reader = Reader::new(database, broker, &mut self.scribe, config, now);
+        let reader = Reader::new(
+            database,
+            broker,
+            (&mut self.scribe, &mut self.batch),
+            config,
+            now,
+        );
         match reader.read() {
             Ok(counts) => {
                 let Counts {
@@ -275,6 +285,9 @@ impl Store {
                      {messages} messages, and {retained} retained messages, in {} ms.",
                     began.elapsed().as_millis()
                 );
+                if !self.batch.is_empty() {
+                    self.lazy_since.get_or_insert(now.mono);
+                }
                 if odd > 0 {
                     log::warn!("{odd} rows of {} made no sense.", self.path.display());
                 }
@@ -297,12 +310,13 @@ impl Store {
         }
     }
 
-    /// Gives the broker what could not be read, or imported, at the start.
-    fn read_late(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
+    /// Gives the broker what could not be read, or imported, at the start. Whether there was anything:
+    /// it is in the database then, and needs not be written.
+    fn read_late(&mut self, broker: &mut Broker, now: Now) -> Result<bool, StoreError> {
         let config = Rc::clone(broker.config());
         let left = takeover::find(&config).filter(|_| !self.was_damaged);
         if self.is_new && left.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         log::info!(
             "{} can be read now. All clients are disconnected, so that they find their sessions.",
@@ -312,15 +326,26 @@ impl Store {
         // What was told of others was never written; their names are used again.
         drop(broker.effects().journal.take());
         self.scribe = Scribe::default();
+        self.batch.clear();
         let counts = match self.is_new {
             true => self.import(broker, &config, now)?,
             false => self.read(broker, &config, now),
         };
         broker.effects().journal.begin(counts.last_place);
-        match self.database {
-            Some(_) => Ok(()),
-            None => Err(StoreError::Failed("it could not be read".to_owned())),
+        if self.database.is_none() {
+            return Err(StoreError::Failed("it could not be read".to_owned()));
         }
+        // What was retained meanwhile is all that there is beside.
+        let mut retained = Vec::new();
+        broker.recount(|record| {
+            if let Record::Retained(_) = record {
+                retained.push(record);
+            }
+        });
+        let (scribe, batch) = (&mut self.scribe, &mut self.batch);
+        scribe.write(retained.into_iter(), batch, now);
+        scribe.write_unhurried(batch, now);
+        Ok(true)
     }
 
     /// Takes over what the core has told.
@@ -334,14 +359,47 @@ impl Store {
         }
         self.scribe.write(journal.take(), &mut self.batch, now);
         self.lazy_since.get_or_insert(now.mono);
-        let waiting = &mut self.trouble;
-        if let Some(trouble) = waiting
-            .as_mut()
-            .filter(|trouble| trouble.is_lost || self.batch.len() > limits::STORE_WAITING_BYTES_MAX)
-        {
-            trouble.is_lost = true;
-            self.batch.clear();
+        let is_long = self.batch.len() > limits::STORE_WAITING_BYTES_MAX;
+        if let Some(trouble) = &mut self.trouble {
+            // Not where messages are in the database alone: it cannot be written anew then.
+            trouble.is_lost |= is_long && broker.spilled().next().is_none();
+            if trouble.is_lost {
+                self.batch.clear();
+            }
         }
+    }
+
+    /// Reads what sessions want of their queues, and works off a piece of what others have left. What
+    /// is read is in the database, whatever waits in the batch: nothing leaves memory before, and of
+    /// what is in no memory nothing changes.
+    fn serve_queues(&mut self, broker: &mut Broker, now: Now) {
+        self.recalls.note(broker);
+        let next_at = self.recalls.next_at(self.is_settling());
+        if next_at.is_none_or(|at| at > now.mono) {
+            return;
+        }
+        match self.read_queues(broker, now) {
+            Ok(()) => self.recalls.succeeded(),
+            Err(error @ StoreError::Damaged(_)) => self.give_up(&error, broker, now),
+            Err(error) => self.recalls.failed(&error, &self.path, now),
+        }
+    }
+
+    fn read_queues(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        self.recalls
+            .serve(database, &mut self.scribe, broker, now)?;
+        // What it settles must be all that is to be committed, or it might see what is over already.
+        let may_settle = self.batch.is_empty() && self.is_settling();
+        if let Some(estate) = self.scribe.estate().filter(|_| may_settle) {
+            let (scribe, batch) = (&mut self.scribe, &mut self.batch);
+            let rest = estate.settle(database, scribe, batch, broker, now)?;
+            self.scribe.set_estate(rest);
+            self.lazy_since.get_or_insert(now.mono);
+        }
+        Ok(())
     }
 
     /// Whether a kill would find all that waits in the tail, where nothing else is waited for.
@@ -349,12 +407,12 @@ impl Store {
         if self.trouble.is_some() {
             return true;
         }
-        let Some(tail) = &mut self.tail else {
-            return true;
-        };
         if self.batch.len() > limits::STORE_BATCH_BYTES_MAX {
             return false;
         }
+        let Some(tail) = &mut self.tail else {
+            return true;
+        };
         if tail.covers(&self.batch) {
             return true;
         }
@@ -369,11 +427,15 @@ impl Store {
     }
 
     /// All that was told is in the database, as its next generation.
-    fn written(&mut self) {
+    fn written(&mut self, broker: &mut Broker) {
         self.batch.clear();
         self.generation += 1;
         if let Some(tail) = &mut self.tail {
             tail.begin(self.generation);
+        }
+        // What has been told since is not in it.
+        if broker.effects().journal.is_empty() {
+            broker.stored(|place| self.scribe.left_memory(place));
         }
     }
 
@@ -384,9 +446,23 @@ impl Store {
         }
     }
 
+    /// When something is to be read or written next.
     fn next_at(&self) -> Option<Mono> {
+        let read_at = self.recalls.next_at(self.is_settling());
+        [self.commit_at(), read_at].into_iter().flatten().min()
+    }
+
+    /// Whether sessions that have ended have left something to be worked off, commit by commit.
+    fn is_settling(&self) -> bool {
+        self.scribe.estate().is_some() && self.trouble.is_none()
+    }
+
+    fn commit_at(&self) -> Option<Mono> {
         if let Some(trouble) = &self.trouble {
             return Some(trouble.retry_at);
+        }
+        if self.is_settling() && !self.batch.is_empty() {
+            return Some(Mono::default());
         }
         let lazily = self.lazy_since.map(|since| match self.mode {
             SyncMode::Always => since.plus_s(limits::STORE_LAZY_S),
@@ -401,7 +477,7 @@ impl Store {
     }
 
     fn is_due(&self, now: Now) -> bool {
-        self.next_at().is_some_and(|at| at <= now.mono)
+        self.commit_at().is_some_and(|at| at <= now.mono)
     }
 
     /// Writes what waits, and says so to the broker.
@@ -430,7 +506,7 @@ impl Store {
         match self.meter.committing(stats, || database.apply(&self.batch)) {
             Ok(()) => {
                 self.pace.took(now.mono, self.meter.last_commit_ms());
-                self.written();
+                self.written(broker);
                 broker.kept();
             }
             Err(error) => self.fail(&error, broker, now),
@@ -507,6 +583,11 @@ impl Store {
 
     /// Writes everything there is to a database that has nothing, or not that.
     fn write_anew(&mut self, broker: &mut Broker, now: Now) -> Result<(), StoreError> {
+        let lost = broker.lose_stored(now);
+        if lost > 0 {
+            log::error!("Error: {lost} messages that waited on the disk alone are lost.");
+        }
+        self.recalls.clear();
         self.batch.clear();
         self.scribe = Scribe::default();
         let mut records = Vec::new();
@@ -520,13 +601,13 @@ impl Store {
             self.meter
                 .committing(stats, || database.replace(&self.batch))?;
         }
-        self.written();
+        self.written(broker);
         Ok(())
     }
 
     /// Tries again what has failed.
-    fn retry(&mut self, trouble: Trouble, broker: &mut Broker, now: Now) {
-        let done = self.try_again(&trouble, broker, now);
+    fn retry(&mut self, mut trouble: Trouble, broker: &mut Broker, now: Now) {
+        let done = self.try_again(&mut trouble, broker, now);
         match done {
             Ok(()) => {
                 log::info!("State is kept in {} again.", self.path.display());
@@ -551,13 +632,13 @@ impl Store {
 
     fn try_again(
         &mut self,
-        trouble: &Trouble,
+        trouble: &mut Trouble,
         broker: &mut Broker,
         now: Now,
     ) -> Result<(), StoreError> {
         if self.database.is_none() {
             self.open(broker, now)?;
-            self.read_late(broker, now)?;
+            trouble.is_lost &= !self.read_late(broker, now)?;
         }
         if trouble.is_lost {
             return self.write_anew(broker, now);
@@ -568,7 +649,7 @@ impl Store {
             self.meter
                 .committing(stats, || database.apply(&self.batch))?;
         }
-        self.written();
+        self.written(broker);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //!                                                 meter    what all that costs
 //!                                                 wal      whether the log is whole
 //!                                                 reader   rows into records, at the start
+//!                                                 recall   queues that are nowhere else, later
 //!   mosquitto.db ──────► import ─┐                           takeover which file, and once
 //!   mosquitto.sqlite3 ─► plugin ─┴► gather ─► records        gather   what both come to
 //!   records ─┬► export ─► mosquitto.db
@@ -29,6 +30,8 @@ mod meter;
 mod pace;
 mod plugin;
 mod reader;
+mod recall;
+mod rows;
 mod schema;
 mod scribe;
 mod tail;
@@ -38,6 +41,7 @@ mod wal;
 pub use keeper::Keeper;
 
 use crate::broker::Broker;
+use crate::broker::queue::Share;
 use crate::broker::record::Record;
 use crate::config::Config;
 use crate::limits;
@@ -419,8 +423,10 @@ pub fn export(config: &Config, out: &Path, now: Now) -> Result<String, StoreErro
         database.replay()?;
     }
     let mut broker = Broker::new(Rc::new(config.clone()), 0);
-    let mut scribe = Scribe::default();
-    let reader = Reader::new(&database, &mut broker, &mut scribe, config, now);
+    broker.share_memory(Share::WHOLE);
+    let (mut scribe, mut batch) = (Scribe::default(), Batch::default());
+    let told = (&mut scribe, &mut batch);
+    let reader = Reader::new(&database, &mut broker, told, config, now);
     reader.read()?;
     let mut records = Vec::new();
     broker.recount(|record| records.push(record));

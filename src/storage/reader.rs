@@ -1,21 +1,23 @@
 //! Rows into records, at the start. A row that makes no sense is passed over and counted: one bad
 //! message must not cost the others.
 
-use super::scribe::Scribe;
+use super::batch::Batch;
+use super::recall::Estate;
+use super::rows::{Body, Dates, Queued, bytes, qos};
+use super::scribe::{Scribe, drop_session};
 use super::{Database, StoreError};
 use crate::broker::Broker;
-use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
-use crate::broker::key::SessionId;
+use crate::broker::key::{Place, SessionId};
 use crate::broker::record::{Record, SessionRecord, SubscriptionRecord};
 use crate::broker::session::WillMessage;
 use crate::config::Config;
 use crate::limits;
-use crate::message::{Identity, Message, Publication, QoS};
-use crate::time::{Mono, Now, Unix};
+use crate::message::{Identity, Message};
+use crate::time::{Now, Unix};
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
-use std::collections::{HashMap, HashSet};
-use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
 
 /// What was read.
@@ -56,29 +58,28 @@ pub struct Reader<'r> {
     database: &'r Database,
     broker: &'r mut Broker,
     scribe: &'r mut Scribe,
+    batch: &'r mut Batch,
     config: &'r Config,
     counts: Counts,
     sessions: HashMap<i64, SessionId>,
+    /// Rows of sessions that make no sense.
+    refused: HashSet<i64>,
+    /// Rows of sessions that were to end with their connection, which the process has taken along.
+    over: HashSet<i64>,
+    /// Between which places sessions have left something that are not there.
+    left: BTreeMap<i64, (Place, Place)>,
     now: Now,
     /// The wall clock as far as it can be believed.
     today: u64,
 }
 
-/// The message of a row, all of it borrowed.
-struct Body<'b> {
-    topic: &'b str,
-    properties: &'b [u8],
-    payload: &'b [u8],
-    flags: i64,
-    expires: Option<i64>,
-}
-
 impl<'r> Reader<'r> {
-    /// A pass that gives what it reads to `broker`, and tells `scribe` what the rows are called.
+    /// A pass that gives what it reads to `broker`, and tells `scribe` what the rows are called. What
+    /// it finds over goes into `batch`.
     pub fn new(
         database: &'r Database,
         broker: &'r mut Broker,
-        scribe: &'r mut Scribe,
+        (scribe, batch): (&'r mut Scribe, &'r mut Batch),
         config: &'r Config,
         now: Now,
     ) -> Self {
@@ -86,9 +87,13 @@ impl<'r> Reader<'r> {
             database,
             broker,
             scribe,
+            batch,
             config,
             counts: Counts::default(),
             sessions: HashMap::new(),
+            refused: HashSet::new(),
+            over: HashSet::new(),
+            left: BTreeMap::new(),
             now,
             today: now.unix.0,
         }
@@ -106,6 +111,9 @@ impl<'r> Reader<'r> {
         self.read_held()?;
         self.read_queue()?;
         self.read_retained()?;
+        for number in self.over {
+            drop_session(number, self.batch);
+        }
         Ok(self.counts)
     }
 
@@ -123,13 +131,12 @@ impl<'r> Reader<'r> {
         Ok(believed(self.now.unix.0, seen))
     }
 
-    /// The instant of a date.
-    fn instant(&self, date: Option<i64>) -> Mono {
-        let Some(date) = date else {
-            return Mono::NEVER;
-        };
-        let date = u64::try_from(date).unwrap_or_default();
-        self.now.mono.plus_s(date.saturating_sub(self.today))
+    /// How dates are turned back into instants.
+    fn dates(&self) -> Dates {
+        Dates {
+            now: self.now,
+            today: self.today,
+        }
     }
 
     fn each(
@@ -171,11 +178,16 @@ impl<'r> Reader<'r> {
                 listener_port: port.unwrap_or_default(),
                 expiry_interval_s: row.get(4)?,
                 is_connected: row.get(5)?,
-                ends_at: reader.instant(row.get(6)?),
-                will_at: reader.instant(row.get(7)?),
+                ends_at: reader.dates().instant(row.get(6)?),
+                will_at: reader.dates().instant(row.get(7)?),
             };
             let number: i64 = row.get(0)?;
+            if record.expiry_interval_s == 0 {
+                reader.over.insert(number);
+                return Ok(true);
+            }
             if !reader.give(Record::Session(Box::new(record))) {
+                reader.refused.insert(number);
                 return Ok(false);
             }
             reader.sessions.insert(number, id);
@@ -188,8 +200,9 @@ impl<'r> Reader<'r> {
     fn read_subscriptions(&mut self) -> Result<(), StoreError> {
         let sql = "SELECT session, filter, options, identifier FROM subscriptions";
         self.each(sql, |reader, row| {
-            let Some(session) = reader.sessions.get(&row.get(0)?).copied() else {
-                return Ok(false);
+            let number = row.get(0)?;
+            let Some(session) = reader.sessions.get(&number).copied() else {
+                return Ok(reader.over.contains(&number));
             };
             let filter: String = row.get(1)?;
             let identifier: Option<u32> = row.get(3)?;
@@ -211,8 +224,9 @@ impl<'r> Reader<'r> {
     fn read_wills(&mut self) -> Result<(), StoreError> {
         let sql = "SELECT session, topic, flags, delay, expiry, properties, payload FROM wills";
         self.each(sql, |reader, row| {
-            let Some(session) = reader.sessions.get(&row.get(0)?).copied() else {
-                return Ok(false);
+            let number = row.get(0)?;
+            let Some(session) = reader.sessions.get(&number).copied() else {
+                return Ok(reader.over.contains(&number));
             };
             let flags: i64 = row.get(2)?;
             let will = WillMessage {
@@ -230,9 +244,10 @@ impl<'r> Reader<'r> {
 
     fn read_held(&mut self) -> Result<(), StoreError> {
         self.each("SELECT session, packet FROM held", |reader, row| {
-            let session = reader.sessions.get(&row.get(0)?).copied();
+            let number = row.get(0)?;
+            let session = reader.sessions.get(&number).copied();
             let (Some(session), Some(packet)) = (session, NonZeroU16::new(row.get(1)?)) else {
-                return Ok(false);
+                return Ok(reader.over.contains(&number));
             };
             Ok(reader.give(Record::Held(session, packet)))
         })
@@ -246,34 +261,30 @@ impl<'r> Reader<'r> {
             Ok(true)
         })?;
         let mut bodies: HashMap<i64, Rc<Message>> = HashMap::new();
-        let sql = "SELECT place, session, packet, flags, body, identifiers, share, expires, topic, \
-                   properties, payload FROM queue ORDER BY place";
+        let mut queued = Queued::new(self.database, self.dates())?;
+        // Of most messages in a long queue no more is needed than how long they are.
+        let sql = "SELECT q.place, q.session, q.packet, q.body, \
+                   coalesce(length(q.payload), length(b.payload)) \
+                   FROM queue q LEFT JOIN queue b ON b.place=q.body ORDER BY q.place";
         self.each(sql, |reader, row| {
             let place: i64 = row.get(0)?;
-            let Some(at) = u64::try_from(place).ok().and_then(NonZeroU64::new) else {
+            let Some(at) = u64::try_from(place).ok().and_then(Place::new) else {
                 return Ok(false);
             };
             reader.counts.last_place = reader.counts.last_place.max(at.get());
-            let packet = row.get::<_, Option<u16>>(2)?.and_then(NonZeroU16::new);
-            let number: i64 = row.get(1)?;
-            let session = reader.sessions.get(&number).copied();
-            let message = match row.get::<_, Option<i64>>(4)? {
-                Some(holder) => {
-                    reader.scribe.known_share(place, holder);
-                    bodies.get(&holder).cloned()
-                }
-                None => reader.message_of(row)?,
-            };
-            if let Some(message) = message.as_ref().filter(|_| holders.contains(&place)) {
-                bodies.insert(place, Rc::clone(message));
+            let holder: Option<i64> = row.get(3)?;
+            if let Some(holder) = holder {
+                reader.scribe.known_share(holder);
             }
-            let (session, message) = match (session, message, packet) {
-                (None, Some(_), _) if number == 0 => {
-                    reader.scribe.known_burial(place);
-                    return Ok(true);
-                }
-                (Some(session), Some(message), _) => (session, message),
-                (Some(session), None, Some(packet_identifier)) => {
+            let number: i64 = row.get(1)?;
+            let Some(session) = reader.sessions.get(&number).copied() else {
+                return Ok(reader.ownerless(number, at));
+            };
+            let packet = row.get::<_, Option<u16>>(2)?.and_then(NonZeroU16::new);
+            let bytes: Option<u64> = row.get(4)?;
+            let bytes = match (bytes, packet) {
+                (None, None) => return Ok(false),
+                (None, Some(packet_identifier)) => {
                     return Ok(reader.give(Record::Received {
                         session,
                         place: at,
@@ -281,53 +292,45 @@ impl<'r> Reader<'r> {
                         packet_identifier,
                     }));
                 }
-                _ => return Ok(false),
-            };
-            let flags: i64 = row.get(3)?;
-            let share: Option<String> = row.get(6)?;
-            let delivery = Delivery {
-                message,
-                identifiers: identifiers(row.get_ref(5)?),
-                group: share.and_then(|share| reader.broker.group(&share)),
-                qos: qos(flags),
-                retain: flags & 4 != 0,
-                place: Some(at),
+                (Some(bytes), _) => bytes,
             };
             reader.counts.messages += 1;
+            if packet.is_none() && reader.broker.leave_stored(session, at, bytes) {
+                return Ok(true);
+            }
+            reader.scribe.took(at, holder);
+            let body = holder.unwrap_or(place);
+            let Some(delivery) = queued.read(at, bodies.get(&body), reader.broker)? else {
+                return Ok(false);
+            };
+            if holders.contains(&body) {
+                bodies.insert(body, Rc::clone(&delivery.message));
+            }
             Ok(reader.give(Record::Queued(session, at, delivery, packet)))
-        })
+        })?;
+        for (number, (first, last)) in std::mem::take(&mut self.left) {
+            self.scribe.known_estate(Estate {
+                number,
+                first,
+                last,
+            });
+        }
+        Ok(())
     }
 
-    /// The message in a row of `queue`, if there is one.
-    fn message_of(&self, row: &Row<'_>) -> rusqlite::Result<Option<Rc<Message>>> {
-        let ValueRef::Text(topic) = row.get_ref(8)? else {
-            return Ok(None);
-        };
-        let flags: i64 = row.get(3)?;
-        let body = Body {
-            topic: std::str::from_utf8(topic).unwrap_or_default(),
-            properties: bytes(row, 9)?,
-            payload: bytes(row, 10)?,
-            flags: flags >> 3,
-            expires: row.get(7)?,
-        };
-        Ok(Some(self.message(&body, None)))
-    }
-
-    fn message(&self, body: &Body<'_>, publisher: Option<&Rc<Identity>>) -> Rc<Message> {
-        let mut publication = Publication {
-            topic: body.topic,
-            properties: body.properties,
-            payload: body.payload,
-            qos: qos(body.flags),
-            retain: body.flags & 4 != 0,
-            expires_at: self.instant(body.expires),
-            publisher,
-            came: None,
-            wire: None,
-            message: None,
-        };
-        publication.message()
+    /// A row of `queue` whose session there is not: it only holds a message for others, or its session
+    /// has ended. Whether that makes sense.
+    fn ownerless(&mut self, number: i64, place: Place) -> bool {
+        if number == 0 {
+            self.scribe.known_burial(place);
+            return true;
+        }
+        if self.refused.contains(&number) {
+            return false;
+        }
+        let places = self.left.entry(number).or_insert((place, place));
+        places.1 = place;
+        true
     }
 
     fn read_retained(&mut self) -> Result<(), StoreError> {
@@ -356,7 +359,7 @@ impl<'r> Reader<'r> {
                 flags: row.get(1)?,
                 expires: row.get(2)?,
             };
-            let message = reader.message(&body, publisher.as_ref());
+            let message = body.message(publisher.as_ref(), &reader.dates());
             reader.counts.retained += 1;
             Ok(reader.give(Record::Retained(message)))
         })
@@ -371,35 +374,6 @@ fn believed(now: u64, seen: u64) -> u64 {
         return now.max(seen).max(limits::CLOCK_MIN_S);
     }
     now
-}
-
-/// The first two bits of the flags of a row.
-fn qos(flags: i64) -> QoS {
-    match flags & 3 {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    }
-}
-
-/// A column of bytes, none if it is empty.
-fn bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
-    Ok(match row.get_ref(column)? {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
-        _ => &[],
-    })
-}
-
-fn identifiers(value: ValueRef<'_>) -> SubscriptionIdentifiers {
-    match value {
-        ValueRef::Integer(one) => u32::try_from(one).ok().into(),
-        ValueRef::Blob(many) => {
-            let each = many.chunks_exact(4);
-            let each = each.filter_map(|four| Some(u32::from_le_bytes(four.try_into().ok()?)));
-            SubscriptionIdentifiers::Many(each.collect())
-        }
-        _ => SubscriptionIdentifiers::None,
-    }
 }
 
 /// Where the clock stands, for the store to know it again.

@@ -3,6 +3,7 @@
 //! is written once.
 
 use super::batch::{Batch, Value};
+use super::recall::Estate;
 use super::schema::Op;
 use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
 use crate::broker::key::{GroupId, SessionId};
@@ -32,11 +33,14 @@ pub struct Scribe {
     groups: HashMap<GroupId, Box<str>>,
     /// Rows that hold a message for others, by place.
     holders: HashMap<i64, Holder>,
-    /// Where the message of a row is, by its place, if not in itself.
+    /// Where the message of a row is, by its place, if not in itself; but for rows that are in no
+    /// memory.
     shared: HashMap<i64, i64>,
     /// Retained messages that nobody was promised, the last of each topic.
     unhurried: BTreeMap<Box<str>, Option<Rc<Message>>>,
     unhurried_since: Option<Mono>,
+    /// What sessions have left that have ended.
+    estates: Vec<Estate>,
 }
 
 /// An SQLite integer of a place; both only count up.
@@ -68,15 +72,42 @@ impl Scribe {
         self.groups.insert(group, filter.into());
     }
 
-    /// A row was read whose message is that of the row at `holder`.
-    pub fn known_share(&mut self, place: i64, holder: i64) {
-        self.shared.insert(place, holder);
+    /// A row whose message is that of the row at `holder` was read for the first time.
+    pub fn known_share(&mut self, holder: i64) {
         self.holders.entry(holder).or_default().shared_by += 1;
     }
 
+    /// What is in a row is in memory from now on; its message may be that of the row at `holder`.
+    pub fn took(&mut self, place: Place, holder: Option<i64>) {
+        if let Some(holder) = holder {
+            self.shared.insert(row(place), holder);
+        }
+    }
+
+    /// What is in a row is in the database alone.
+    pub fn left_memory(&mut self, place: Place) {
+        self.shared.remove(&row(place));
+    }
+
     /// A row was read that only holds a message for others.
-    pub fn known_burial(&mut self, holder: i64) {
-        self.holders.entry(holder).or_default().is_over = true;
+    pub fn known_burial(&mut self, holder: Place) {
+        self.holders.entry(row(holder)).or_default().is_over = true;
+    }
+
+    /// Rows were read of a session that there is not any more.
+    pub fn known_estate(&mut self, estate: Estate) {
+        self.estates.push(estate);
+    }
+
+    /// The next of what sessions have left that have ended.
+    pub fn estate(&self) -> Option<Estate> {
+        self.estates.last().copied()
+    }
+
+    /// What is left of that.
+    pub fn set_estate(&mut self, rest: Option<Estate>) {
+        self.estates.pop();
+        self.estates.extend(rest);
     }
 
     fn slot(&mut self, id: SessionId) -> &mut i64 {
@@ -89,7 +120,7 @@ impl Scribe {
     }
 
     /// The number of a session's row, if it has one.
-    fn number(&self, id: SessionId) -> Option<i64> {
+    pub fn number(&self, id: SessionId) -> Option<i64> {
         let number = self.numbers.get(id.index()).copied()?;
         (number != 0).then_some(number)
     }
@@ -113,8 +144,15 @@ impl Scribe {
     ) {
         match record {
             Record::Session(record) => self.session(record, batch, now),
-            // Nothing is in the database alone.
-            Record::Abandoned(..) => {}
+            Record::Abandoned(id, first, last) => {
+                if let Some(number) = self.number(*id) {
+                    self.known_estate(Estate {
+                        number,
+                        first: *first,
+                        last: *last,
+                    });
+                }
+            }
             Record::Ended(id) => self.ended(*id, batch),
             Record::Will(id, will) => self.will(*id, will.as_deref(), batch),
             Record::Subscribed(record) => {
@@ -139,7 +177,7 @@ impl Scribe {
             }
             Record::Queued(id, place, delivery, packet) => {
                 if let Some(number) = self.number(*id) {
-                    self.queued((number, row(*place)), delivery, *packet, bodies, batch, now);
+                    self.queued((number, *place), delivery, *packet, bodies, batch, now);
                 }
             }
             Record::Launched(place, packet) => {
@@ -155,7 +193,7 @@ impl Scribe {
                 released,
                 packet_identifier,
             } => {
-                self.landed(row(*place), batch);
+                self.landed(*place, batch);
                 if let Some(number) = self.number(*session) {
                     let mut values = [Value::Null; 11];
                     values[0] = Value::Int(row(*released));
@@ -164,7 +202,7 @@ impl Scribe {
                     batch.push(Op::QueuePut, &values);
                 }
             }
-            Record::Landed(place) => self.landed(row(*place), batch),
+            Record::Landed(place) => self.landed(*place, batch),
             Record::Held(id, packet) => self.held(Op::HeldPut, *id, *packet, batch),
             Record::Released(id, packet) => self.held(Op::HeldDrop, *id, *packet, batch),
             Record::Retained(message) => {
@@ -218,14 +256,7 @@ impl Scribe {
             return;
         };
         *self.slot(id) = 0;
-        for op in [
-            Op::SessionDrop,
-            Op::WillDrop,
-            Op::SubscriptionsDrop,
-            Op::HeldDropAll,
-        ] {
-            batch.push(op, &[Value::Int(number)]);
-        }
+        drop_session(number, batch);
     }
 
     fn will(&mut self, id: SessionId, will: Option<&WillMessage>, batch: &mut Batch) {
@@ -260,13 +291,14 @@ impl Scribe {
 
     fn queued(
         &mut self,
-        (number, place): (i64, i64),
+        (number, at): (i64, Place),
         delivery: &Delivery,
         packet: Option<PacketIdentifier>,
         bodies: &mut HashMap<*const Message, i64>,
         batch: &mut Batch,
         now: Now,
     ) {
+        let place = row(at);
         let holder = *bodies.entry(Rc::as_ptr(&delivery.message)).or_insert(place);
         let publication = delivery.message.publication();
         let delivered = i64::from(delivery.qos.bits()) | i64::from(delivery.retain) << 2;
@@ -304,12 +336,14 @@ impl Scribe {
             ],
         );
         if !is_own {
-            self.known_share(place, holder);
+            self.known_share(holder);
+            self.took(at, Some(holder));
         }
     }
 
     /// A delivery is over: its row goes, unless others share its message.
-    fn landed(&mut self, place: i64, batch: &mut Batch) {
+    pub fn landed(&mut self, place: Place, batch: &mut Batch) {
+        let place = row(place);
         match self.holders.get_mut(&place) {
             Some(holder) => {
                 holder.is_over = true;
@@ -353,6 +387,18 @@ impl Scribe {
                 None => batch.push(Op::RetainedDrop, &[Value::Text(&topic)]),
             }
         }
+    }
+}
+
+/// A session is over, but for its rows in `queue`.
+pub fn drop_session(number: i64, batch: &mut Batch) {
+    for op in [
+        Op::SessionDrop,
+        Op::WillDrop,
+        Op::SubscriptionsDrop,
+        Op::HeldDropAll,
+    ] {
+        batch.push(op, &[Value::Int(number)]);
     }
 }
 
