@@ -5,6 +5,7 @@ use super::{Database, StoreError};
 use crate::broker::Broker;
 use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
 use crate::broker::key::Place;
+use crate::limits;
 use crate::message::{Identity, Message, Publication, QoS};
 use crate::time::{Mono, Now};
 use rusqlite::types::ValueRef;
@@ -33,6 +34,10 @@ impl Dates {
             return Mono::NEVER;
         };
         let date = u64::try_from(date).unwrap_or_default();
+        if date < limits::CLOCK_MIN_S && self.today >= limits::CLOCK_MIN_S {
+            // It was written by a clock that had not been set, and nobody knows when that was.
+            return Mono::NEVER;
+        }
         self.now.mono.plus_s(date.saturating_sub(self.today))
     }
 }
@@ -159,5 +164,35 @@ fn identifiers(value: ValueRef<'_>) -> SubscriptionIdentifiers {
             SubscriptionIdentifiers::Many(each.collect())
         }
         _ => SubscriptionIdentifiers::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Unix;
+
+    #[test]
+    fn dates_of_a_clock_that_was_not_set_say_nothing() {
+        const TODAY: u64 = limits::CLOCK_MIN_S + 1000;
+        let in_s = |seconds| Mono::from_millis(5000).plus_s(seconds);
+        // What the clock says, the date, and the instant.
+        let rows = [
+            (TODAY, Some(TODAY + 10), in_s(10)),
+            (TODAY, Some(TODAY - 10), in_s(0)),
+            (TODAY, Some(3600), Mono::NEVER),
+            (500, Some(510), in_s(10)),
+            (500, Some(490), in_s(0)),
+            (TODAY, None, Mono::NEVER),
+        ];
+        for (today, date, expected) in rows {
+            let now = Now {
+                mono: in_s(0),
+                unix: Unix(today),
+            };
+            let dates = Dates { now, today };
+            let date = date.map(|date| i64::try_from(date).unwrap());
+            assert_eq!(dates.instant(date), expected, "{today}, {date:?}");
+        }
     }
 }
