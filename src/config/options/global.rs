@@ -196,7 +196,8 @@ pub(super) const ROWS: &[Opt] = &[
             &mut c.max_queued_messages
         }),
         "Messages that wait for one client beyond those in flight; 0 sets no \
-             bound.",
+             bound. Where persistence is on, those behind the first 1000, or behind \
+             262144 bytes of payload, are on the disk and not in memory.",
     ),
     global(
         "memory_limit",
