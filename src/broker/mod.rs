@@ -294,7 +294,8 @@ impl Broker {
     #[inline(always)]
     pub fn next_deadline(&self) -> Option<Mono> {
         let is_owed = !self.state.replaying.is_empty() && replay::is_any_ready(&self.state);
-        if is_owed || !self.state.logins.is_empty() || spill::is_any_ready(&self.state) {
+        let is_wanted = !self.state.effects.wanting.is_empty() && spill::is_any_ready(&self.state);
+        if is_owed || is_wanted || !self.state.logins.is_empty() {
             return Some(Mono::default());
         }
         let check_at = self.state.memory.check_at();
