@@ -130,10 +130,18 @@ fn launch(
         spare_flights: &mut state.spare_flights,
         config: &state.config,
     };
+    // From the first that cannot get it so on, all are left over: a session that is among them several
+    // times has its copies in the order of its subscriptions, at whichever QoS.
     let left_over = &mut state.left_over;
     let count = for_each(route, &state.subscriptions, |subscriptions| {
-        let others = subscriptions.iter().filter(|it| !launch.send(it));
-        left_over.extend(others.copied());
+        let relayed = match left_over.is_empty() {
+            true => subscriptions
+                .iter()
+                .take_while(|it| launch.send(it))
+                .count(),
+            false => 0,
+        };
+        left_over.extend_from_slice(subscriptions.get(relayed..).unwrap_or_default());
     });
     let relayed = note(count, payload_bytes, route, state);
     let State {
