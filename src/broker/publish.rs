@@ -72,18 +72,19 @@ fn publish_rest(
     now: Now,
 ) -> Result<(), Cause> {
     let packet = &RawPublish::decode(frame, version).map_err(Cause::Decode)?;
-    if relayed == Relayed::Partly {
-        let route = find_route(from, packet, routes, state)?;
-        deliver(from, route, packet, distribute_left_over, state, now);
-        if let Some(packet_identifier) = packet.packet_identifier {
-            answer(from, packet_identifier, taken(route), state);
-        }
-        return Ok(());
+    if relayed == Relayed::None {
+        state.stats.publish_received += 1;
+        state.stats.publish_bytes_received += packet.payload.len() as u64;
     }
-    state.stats.publish_received += 1;
-    state.stats.publish_bytes_received += packet.payload.len() as u64;
     let route = find_route(from, packet, routes, state)?;
-    publish_to(from, route, packet, state, now)
+    if relayed == Relayed::None {
+        return publish_to(from, route, packet, state, now);
+    }
+    deliver(from, route, packet, distribute_left_over, state, now);
+    if let Some(packet_identifier) = packet.packet_identifier {
+        answer(from, packet_identifier, taken(route), state);
+    }
+    Ok(())
 }
 
 /// Where a message goes, if its client may ask for what it asks for.
