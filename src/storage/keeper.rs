@@ -272,24 +272,14 @@ impl Store {
         );
         match reader.read() {
             Ok(counts) => {
-                let Counts {
-                    sessions,
-                    subscriptions,
-                    messages,
-                    retained,
-                    odd,
-                    ..
-                } = counts;
-                log::info!(
-                    "Restored {sessions} sessions with {subscriptions} subscriptions and \
-                     {messages} messages, and {retained} retained messages, in {} ms.",
-                    began.elapsed().as_millis()
-                );
+                let millis = began.elapsed().as_millis();
+                log::info!("Restored {counts}, in {millis} ms.");
                 if !self.batch.is_empty() {
                     self.lazy_since.get_or_insert(now.mono);
                 }
-                if odd > 0 {
-                    log::warn!("{odd} rows of {} made no sense.", self.path.display());
+                if counts.odd > 0 {
+                    let path = self.path.display();
+                    log::warn!("{} rows of {path} made no sense.", counts.odd);
                 }
                 counts
             }

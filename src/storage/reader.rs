@@ -17,6 +17,7 @@ use crate::time::{Now, Unix};
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
 
@@ -35,6 +36,23 @@ pub struct Counts {
     pub odd: u64,
     /// The last place in the order of messages.
     pub last_place: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sessions,
+            subscriptions,
+            messages,
+            retained,
+            ..
+        } = self;
+        write!(
+            f,
+            "{sessions} sessions with {subscriptions} subscriptions and {messages} messages, and \
+             {retained} retained messages"
+        )
+    }
 }
 
 impl Counts {

@@ -94,23 +94,12 @@ impl Left {
 
     fn say(&self, counts: Counts, why_not_all: Option<&str>) {
         let path = self.path().display();
-        let Counts {
-            sessions,
-            subscriptions,
-            messages,
-            retained,
-            odd,
-            ..
-        } = counts;
-        log::info!(
-            "Imported {sessions} sessions with {subscriptions} subscriptions and {messages} \
-             messages, and {retained} retained messages, from {path}."
-        );
+        log::info!("Imported {counts}, from {path}.");
         if let Some(why) = why_not_all {
             log::error!("Error: not all of {path} was imported: {why}.");
         }
-        if odd > 0 {
-            log::warn!("{odd} entries of {path} made no sense.");
+        if counts.odd > 0 {
+            log::warn!("{} entries of {path} made no sense.", counts.odd);
         }
     }
 }
