@@ -8,7 +8,7 @@
 mod process;
 mod table;
 
-use process::{Folder, MIDGE, Midge, read_packet, start};
+use process::{Folder, MIDGE, Midge, read_packet, start, start_unsignalled};
 use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
@@ -307,14 +307,7 @@ fn damage_on_the_disk_costs_what_was_there_alone() {
 fn a_queue_is_read_from_a_disk_that_is_full() {
     let folder = Folder::new("long-full");
     let text = configuration(&folder, "");
-    let mut midge = Midge::start_as(|port| {
-        let path = folder.writes("midge.conf", &text.replace("PORT", &port.to_string()));
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "trap '' XFSZ; exec \"$0\" -c \"$1\"", MIDGE])
-            .arg(path);
-        command
-    });
+    let mut midge = start_unsignalled(&folder, &text);
     leaves(&midge, "bob", "tea");
     let count = 8000;
     fills(&midge, 0..count);

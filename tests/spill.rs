@@ -48,6 +48,16 @@ fn takes(t: &mut Table, bob: Seat, numbers: impl IntoIterator<Item = u16>) {
     }
 }
 
+/// Of ten messages bob has had the two that were in memory; those on the disk cannot be read.
+fn stops_reading() -> (Table, Seat, Seat) {
+    let mut t = table();
+    let ann = leaves(&mut t, 10);
+    t.is_unreadable(true);
+    let bob = t.connects(V311, connect("bob").durable());
+    takes(&mut t, bob, 1..=2);
+    (t, ann, bob)
+}
+
 #[test]
 fn a_long_queue_comes_back_in_its_order() {
     let mut t = table();
@@ -78,11 +88,7 @@ fn what_comes_meanwhile_stands_behind() {
 
 #[test]
 fn nothing_overtakes_what_cannot_be_read() {
-    let mut t = table();
-    let ann = leaves(&mut t, 10);
-    t.is_unreadable(true);
-    let bob = t.connects(V311, connect("bob").durable());
-    takes(&mut t, bob, 1..=2);
+    let (mut t, ann, bob) = stops_reading();
     says(&mut t, ann, 11);
     t.sends(bob, pingreq());
     t.gets(bob, pingresp());
@@ -99,11 +105,7 @@ fn nothing_overtakes_what_cannot_be_read() {
 
 #[test]
 fn somebody_else_takes_the_session_over_while_it_is_read() {
-    let mut t = table();
-    leaves(&mut t, 10);
-    t.is_unreadable(true);
-    let bob = t.connects(V311, connect("bob").durable());
-    takes(&mut t, bob, 1..=2);
+    let (mut t, _, bob) = stops_reading();
     let other = t.connects(V311, connect("bob").durable());
     t.closed(bob);
     t.is_unreadable(false);
@@ -113,11 +115,7 @@ fn somebody_else_takes_the_session_over_while_it_is_read() {
 
 #[test]
 fn an_answer_for_a_session_that_is_over_does_nothing() {
-    let mut t = table();
-    let ann = leaves(&mut t, 10);
-    t.is_unreadable(true);
-    let bob = t.connects(V311, connect("bob").durable());
-    takes(&mut t, bob, 1..=2);
+    let (mut t, ann, bob) = stops_reading();
     let bob = {
         let again = t.connects(V311, connect("bob"));
         t.closed(bob);
@@ -325,11 +323,7 @@ fn what_is_not_remembered_stays_in_memory() {
 
 #[test]
 fn where_the_store_is_lost_the_rest_goes_on() {
-    let mut t = table();
-    let ann = leaves(&mut t, 10);
-    t.is_unreadable(true);
-    let bob = t.connects(V311, connect("bob").durable());
-    takes(&mut t, bob, 1..=2);
+    let (mut t, ann, bob) = stops_reading();
     says(&mut t, ann, 11);
     assert_eq!(t.loses_store(), 9);
     t.is_unreadable(false);

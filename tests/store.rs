@@ -3,7 +3,7 @@
 mod process;
 mod table;
 
-use process::{Folder, MIDGE, Midge, free_port, read_packet, start};
+use process::{Folder, MIDGE, Midge, free_port, read_packet, start, start_unsignalled};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -329,14 +329,7 @@ fn a_disk_that_refuses_is_tried_again() {
         let folder = Folder::new(&format!("store-refusing-{}", &mode[..4]));
         let text = format!("{CONFIGURATION}midge_persistence_sync {mode}\n");
         let text = text.replace("FOLDER", folder.path.to_str().unwrap());
-        let midge = Midge::start_as(|port| {
-            let path = folder.writes("midge.conf", &text.replace("PORT", &port.to_string()));
-            let mut command = Command::new("sh");
-            command
-                .args(["-c", "trap '' XFSZ; exec \"$0\" -c \"$1\"", MIDGE])
-                .arg(path);
-            command
-        });
+        let midge = start_unsignalled(&folder, &text);
         leaves_something(midge.port);
         // The log of the broker itself is a file, too.
         limits_files(&midge, "65536");

@@ -180,6 +180,18 @@ pub fn start(folder: &Folder, text: &str) -> Midge {
 }
 
 /// The same with variables in its environment.
+/// Starts the broker so that a file which may not grow is an error to it, and not its end.
+pub fn start_unsignalled(folder: &Folder, text: &str) -> Midge {
+    Midge::start_as(|port| {
+        let path = folder.writes("midge.conf", &text.replace("PORT", &port.to_string()));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" -c \"$1\"", MIDGE])
+            .arg(path);
+        command
+    })
+}
+
 pub fn start_in(environment: &[(&str, &str)], folder: &Folder, text: &str) -> Midge {
     Midge::start_as(|port| {
         let text = text.replace("PORT", &port.to_string());
