@@ -77,6 +77,13 @@ pub const SWEEP_INTERVAL_S: u64 = 10;
 /// queue; longer ones are shared between them.
 pub const COPY_BELOW: usize = 1024;
 
+/// Bytes of the longest packet that is relayed: written down as it came, and no message is made of it.
+pub const RELAY_BYTES_MAX: usize = 16 << 10;
+
+/// Receivers of a packet longer than [`COPY_BELOW`] that it is relayed to at most. Each that reads
+/// slowly waits with a copy of its own; more of them share one message.
+pub const LONG_RELAY_RECEIVERS: usize = 4;
+
 /// Bytes of one coalesced chunk in a write queue, so that none grows without end.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 
@@ -90,8 +97,12 @@ pub const SPARE_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes of all such buffers: enough for a thousand receivers of a short message.
 pub const SPARE_BUFFERS_BYTES: usize = 64 << 10;
 
-/// Bytes kept for the packets that the next turn relays: what one read may bring.
-pub const COMMON_BYTES_KEPT: usize = READ_SCRATCH_BYTES;
+/// Bytes relayed after which they are sent before more is read: the processor has them at hand, and
+/// what comes next is put into the same place.
+pub const COMMON_BYTES_ENOUGH: usize = READ_SCRATCH_BYTES / 2;
+
+/// Bytes kept for the packets that are relayed next: as many, and what one more read may bring.
+pub const COMMON_BYTES_KEPT: usize = 2 * READ_SCRATCH_BYTES;
 
 /// Buffers of that kind that are kept however few clients are left.
 pub const SPARE_BUFFERS_LEFT: usize = 16;

@@ -125,6 +125,11 @@ impl Buffers {
         &self.common
     }
 
+    /// Whether they should be sent before there are more.
+    pub fn is_enough(&self) -> bool {
+        self.common.len() >= limits::COMMON_BYTES_ENOUGH
+    }
+
     /// The turn has ended: no queue refers to anything any more.
     pub fn forget_common(&mut self) {
         self.common.clear();
@@ -171,6 +176,7 @@ impl Buffers {
         if self.spare.capacity() > 4 * kept {
             self.spare.shrink_to(2 * kept);
         }
+        self.common.shrink_to(limits::COMMON_BYTES_ENOUGH);
     }
 }
 

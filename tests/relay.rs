@@ -6,6 +6,7 @@ mod table;
 use midge::codec::dialect::ProtocolVersion;
 use midge::codec::property::Property;
 use midge::codec::subscribe::SubscriptionOptions;
+use midge::limits;
 use process::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -178,19 +179,24 @@ fn reads(stream: &mut TcpStream, count: usize, expected: impl Fn(usize) -> Vec<u
     }
 }
 
-#[test]
-fn who_reads_late_or_by_bits_gets_every_packet_whole_and_in_order() {
-    const COUNT: usize = 1500;
+/// Publishes `count` messages to one that reads at once, one that reads by bits, one that reads when all
+/// have been sent, and `more` of that kind.
+fn floods(
+    count: usize,
+    more: usize,
+    payload_bytes: impl Fn(usize) -> usize + Copy + Send + 'static,
+) {
     let midge = Midge::start();
-    let message = |index: usize| {
-        let payload = vec![index as u8; 100 + index % 400];
+    let message = move |index: usize| {
+        let payload = vec![index as u8; payload_bytes(index)];
         publish("flood/x", payload).bytes(V311)
     };
-    let mut late = midge.subscriber("late", "flood/#", 0);
+    let late = (0..=more).map(|which| midge.subscriber(&format!("late{which}"), "flood/#", 0));
+    let late: Vec<_> = late.collect();
     let mut quick = midge.subscriber("quick", "flood/#", 0);
     let mut bits = midge.subscriber("bits", "flood/#", 0);
     let bits = thread::spawn(move || {
-        let expected: Vec<u8> = (0..COUNT).flat_map(message).collect();
+        let expected: Vec<u8> = (0..count).flat_map(message).collect();
         let mut heard = Vec::new();
         let mut buffer = [0; 997];
         while heard.len() < expected.len() {
@@ -201,12 +207,28 @@ fn who_reads_late_or_by_bits_gets_every_packet_whole_and_in_order() {
         assert!(heard == expected);
     });
     let mut ann = midge.client(V311, "ann");
-    for index in 0..COUNT {
+    for index in 0..count {
         ann.write_all(&message(index)).unwrap();
     }
-    reads(&mut quick, COUNT, message);
+    reads(&mut quick, count, message);
     bits.join().unwrap();
-    reads(&mut late, COUNT, message);
+    for mut late in late {
+        reads(&mut late, count, message);
+    }
+}
+
+#[test]
+fn who_reads_late_or_by_bits_gets_every_packet_whole_and_in_order() {
+    floods(1500, 0, |index| 100 + index % 400);
+}
+
+#[test]
+fn so_it_is_with_long_packets_whether_each_has_a_copy_or_all_share_one() {
+    for more in [0, 5] {
+        floods(90, more, |index| {
+            index * 4321 % (limits::RELAY_BYTES_MAX + 2000)
+        });
+    }
 }
 
 #[cfg(feature = "persistence")]

@@ -329,6 +329,11 @@ impl Broker {
         self.state.effects.is_spent()
     }
 
+    /// Whether so much was relayed that it should be sent before more is read.
+    pub fn has_enough_to_send(&self) -> bool {
+        self.state.effects.buffers.is_enough()
+    }
+
     /// What waits to be written to a connection, settled; `None` if the key is free.
     pub fn output(&mut self, conn: ConnId) -> Option<&mut WriteQueue> {
         let State {

@@ -19,6 +19,7 @@ use crate::codec::frame::Frame;
 use crate::codec::publish::RawPublish;
 use crate::codec::utf8;
 use crate::config::Config;
+use crate::limits;
 use crate::message::{PacketIdentifier, QoS, Wire};
 use crate::topic::name::TopicName;
 use crate::write_queue::Place;
@@ -47,8 +48,11 @@ pub fn relay(
 ) -> Relayed {
     // QoS 0 or 1, without RETAIN, and without DUP, which 3.1 lets stand at QoS 0.
     let is_bare = matches!(frame.header.flags, 0 | 0b0010);
-    let is_short = frame.bytes.len() <= state.relay_bytes_max;
-    if !is_bare || !is_short || log::log_enabled!(log::Level::Debug) {
+    let is_short = frame.bytes.len() <= state.relay_bytes_max.min(limits::COPY_BELOW);
+    if !is_bare || log::log_enabled!(log::Level::Debug) {
+        return Relayed::None;
+    }
+    if !is_short && !may_be_copied(frame, version, routes, state) {
         return Relayed::None;
     }
     let (Ok(packet), Some(client)) = (RawPublish::decode(frame, version), state.clients.get(conn))
@@ -80,6 +84,31 @@ pub fn relay(
 fn name_of(topic: &[u8]) -> Result<TopicName<'_>, ()> {
     let text = utf8::check(topic).map_err(|_| ())?;
     TopicName::new(text).map_err(|_| ())
+}
+
+/// Whether each receiver of a long packet may as well have a copy: the few of a message at QoS 0.
+#[cold]
+fn may_be_copied(
+    frame: &Frame<'_>,
+    version: ProtocolVersion,
+    routes: &mut Routes,
+    state: &mut State,
+) -> bool {
+    let is_plain = frame.header.flags == 0 && frame.bytes.len() <= state.relay_bytes_max;
+    let packet = RawPublish::decode(frame, version);
+    let Some(packet) = packet.ok().filter(|_| is_plain) else {
+        return false;
+    };
+    let work = &mut state.effects.work;
+    let Ok(route) = routes.find(packet.topic, &state.subscriptions, work, name_of) else {
+        return false;
+    };
+    let mut nodes = route.plain().iter();
+    let mut count = 0;
+    nodes.all(|node| {
+        count += state.subscriptions.at(*node).len();
+        count <= limits::LONG_RELAY_RECEIVERS
+    })
 }
 
 /// Relays a message at QoS 0.

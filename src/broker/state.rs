@@ -327,7 +327,7 @@ fn relay_bytes_max(config: &Config, policy: &Policy) -> usize {
     match usize::try_from(config.message_size_limit) {
         _ if !is_possible => 0,
         // A whole packet within the limit of payloads has a payload within it.
-        Ok(limit) if limit > 0 => limit.min(limits::COPY_BELOW),
-        _ => limits::COPY_BELOW,
+        Ok(limit) if limit > 0 => limit.min(limits::RELAY_BYTES_MAX),
+        _ => limits::RELAY_BYTES_MAX,
     }
 }

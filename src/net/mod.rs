@@ -67,7 +67,6 @@ use security::Security;
 use service::{Manager, Rights};
 use signals::{Signal, Signals};
 use slab::Slab;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -155,7 +154,7 @@ impl Server {
             logger: None,
             manager: Manager::new(),
             links: Slab::new(),
-            broker: Broker::with_lists(config, lists, seed()),
+            broker: Broker::with_lists(config, lists, setup::seed()),
             keeper: Keeper::default(),
             clocks: Clocks::new(),
             now: Now::default(),
@@ -455,19 +454,22 @@ impl Server {
 
     /// Reads a burst from one link and gives it to the core.
     fn read(&mut self, conn: ConnId, is_ended: bool, budget: &mut usize, now: Now) {
-        let Self {
-            links,
-            scratch,
-            mqtt,
-            handshake_steps,
-            broker,
-            dead,
-            ..
-        } = self;
-        let Some(link) = links.get_mut(conn.index()) else {
-            return;
-        };
         for _ in 0..limits::READS_PER_LINK_PER_TURN {
+            if self.broker.has_enough_to_send() {
+                self.flush_dirty();
+            }
+            let Self {
+                links,
+                scratch,
+                mqtt,
+                handshake_steps,
+                broker,
+                dead,
+                ..
+            } = self;
+            let Some(link) = links.get_mut(conn.index()) else {
+                return;
+            };
             if *budget == 0 {
                 break;
             }
@@ -689,11 +691,4 @@ fn table_growth(links: &Slab<Link>) -> usize {
         true => 0,
         false => links.capacity() * size_of::<Option<Link>>(),
     }
-}
-
-/// 128 bits nobody can guess: the standard library's own keys against hash collisions come from
-/// the kernel.
-fn seed() -> u128 {
-    let half = || u128::from(RandomState::new().build_hasher().finish());
-    half() << 64 | half()
 }

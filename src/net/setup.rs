@@ -12,6 +12,7 @@ use crate::policy::Lists;
 use crate::time::Now;
 use mio::Token;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -343,4 +344,11 @@ fn keep_places(old: &Config, mut new: Config) -> Config {
     }
     new.listeners.append(&mut wanted);
     new
+}
+
+/// 128 bits nobody can guess: the standard library's own keys against hash collisions come from
+/// the kernel.
+pub(super) fn seed() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
 }
