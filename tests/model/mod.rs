@@ -634,6 +634,12 @@ impl Model {
             .is_some_and(|session| session.connected)
     }
 
+    /// Whether its Will is due as soon as its connection breaks.
+    pub fn has_prompt_will(&self, client: Client) -> bool {
+        let will = self.sessions.get(&client).and_then(|s| s.will.as_ref());
+        will.is_some_and(|will| will.delay_s == 0)
+    }
+
     pub fn expiry_s(&self, client: Client) -> u32 {
         self.sessions
             .get(&client)
