@@ -262,6 +262,7 @@ fn start(setup: Setup, source: Source, in_background: bool) -> Result<(), Failur
     service::set_umask(&source.environment);
     let failed = |line: String| Failure::system(format!("Error: {line}"));
     let log = setup.config.log.clone();
+    let is_seen = log.destinations.stderr || log.destinations.stdout;
     let logger = Logger::start(log, &source.environment).map_err(failed)?;
     log::info!("midge version {} starting", env!("CARGO_PKG_VERSION"));
     match &source.file {
@@ -275,9 +276,13 @@ fn start(setup: Setup, source: Source, in_background: bool) -> Result<(), Failur
     if let Err(why) = &ended {
         log::error!("{why}");
     }
-    ended.map_err(|_| Failure {
+    // Whoever waits for the start looks here first, as `systemctl status` does, and not into a file.
+    ended.map_err(|why| Failure {
         code: SYSTEM,
-        lines: Vec::new(),
+        lines: match is_seen {
+            true => Vec::new(),
+            false => vec![why],
+        },
     })
 }
 

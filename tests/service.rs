@@ -235,6 +235,27 @@ fn a_pid_file_is_written_and_removed() {
 }
 
 #[test]
+fn why_it_does_not_start_is_said_where_systemd_shows_it_too() {
+    let folder = Folder::new("why");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let log = folder.file("log");
+    let text = OPEN.replace("PORT", &port.to_string());
+    let path = folder.writes(
+        "m.conf",
+        &format!("{text}log_dest file {}\n", log.display()),
+    );
+    let (code, err) = run_in(&[], &["-c", path.to_str().unwrap()]);
+    let why = format!("Port {port} on 127.0.0.1 is in use by another program");
+    assert_eq!((code, err.matches(&why).count()), (14, 1), "{err}");
+    assert!(fs::read_to_string(log).unwrap().contains(&why));
+    // Where the log is standard error, once is enough.
+    let path = folder.writes("m.conf", &text);
+    let (_, err) = run_in(&[], &["-c", path.to_str().unwrap()]);
+    assert_eq!(err.matches(&why).count(), 1, "{err}");
+}
+
+#[test]
 fn systemd_is_told_and_shown_signs_of_life() {
     let folder = Folder::new("notify");
     let path = folder.file("notify.sock");
