@@ -5,7 +5,7 @@ mod made_up;
 
 use made_up::{CONF, MOSQUITTO, Machine, PI, ROOT, SSL, program};
 use midge::check::command::json;
-use midge::check::facts::InTheWay;
+use midge::check::facts::{InTheWay, Program};
 use midge::check::{Look, people};
 use proptest::prelude::*;
 
@@ -381,7 +381,20 @@ fn files_that_cannot_be_read() {
             "warning /etc/m.conf:3: The acl_file /etc/mq/the acl cannot be read by mosquitto, as whom midge runs: root reads it at the start, but every reload would fail. -> `chown root:mosquitto '/etc/mq/the acl' && chmod 640 '/etc/mq/the acl'`.",
         ],
     );
-    let t = t.before(PI);
+    // The service may go on reading them.
+    let mut service = Program {
+        name: "midge".to_owned(),
+        process: 4711,
+        config: Some(CONF.to_owned()),
+        reads_all: true,
+    };
+    let serves = "note: midge (process 4711) serves this very configuration already. -> Nothing is to be done; after a change, `kill -HUP 4711` reloads.";
+    let t = t.in_the_way(1883, InTheWay::Program(Some(service.clone())));
+    finds(&t, &[serves]);
+    service.reads_all = false;
+    let t = t.in_the_way(1883, InTheWay::Program(Some(service)));
+    assert_eq!(t.finds().len(), 3);
+    let t = t.free(1883).before(PI);
     finds(
         &t,
         &[

@@ -43,6 +43,8 @@ pub struct Runner {
     pub by_root: bool,
     /// The user asked for, if there is none of that name.
     pub unknown: Option<String>,
+    /// Whether it may read every file, whoever owns it.
+    pub reads_all: bool,
 }
 
 /// The directories on the way to a path, from the root down, and what lies there.
@@ -111,6 +113,8 @@ pub struct Program {
     pub process: u32,
     /// The file behind its `-c`, links followed.
     pub config: Option<String>,
+    /// Whether it may read every file, whoever owns it, as midge.service has it.
+    pub reads_all: bool,
 }
 
 impl Program {
@@ -132,6 +136,7 @@ impl Runner {
                 unknown: wanted
                     .filter(|name| system.account(name).is_none())
                     .map(str::to_owned),
+                reads_all: false,
             };
         }
         let found = match wanted {
@@ -148,6 +153,7 @@ impl Runner {
             account: found.unwrap_or(me),
             by_root: true,
             unknown,
+            reads_all: false,
         }
     }
 }

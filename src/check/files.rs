@@ -153,7 +153,7 @@ fn readable<S: System>(wanted: &Wanted, runner: &Runner, system: &S, found: &mut
     let (option, user) = (*option, &runner.account);
     let barrier = trail.barrier(user);
     let can_read = barrier.is_none() && user.may(Want::Read, end);
-    if !can_read && runner.by_root {
+    if !can_read && runner.by_root && !runner.reads_all {
         let fix = match barrier {
             Some(directory) => let_pass(user, directory),
             None if is_configuration && exposed.is_none() => {

@@ -118,7 +118,10 @@ pub enum Severity {
 /// Explains what `input` means on this machine.
 pub fn explain<S: System>(input: &Input<'_>, system: &S) -> Report {
     let reading = config::read(input, system);
-    let runner = Runner::of(&reading.config, system);
+    let runner = Runner {
+        reads_all: ports::is_served_by_one_that_reads_all(&reading, input.file, system),
+        ..Runner::of(&reading.config, system)
+    };
     let mut found = Findings::default();
     settings::look(&reading, &runner, &mut found);
     files::look(&reading, &runner, system, &mut found);

@@ -14,7 +14,7 @@ pub fn look<S: System>(reading: &Reading, file: Option<&str>, system: &S, found:
         let path = CHECK_CONFIG_FILE;
         found.add(None, None, &Mistake::FileNotNamed { path });
     }
-    let own = file.and_then(|file| system.trail(file).end().map(|end| end.path.clone()));
+    let own = path_of(file, system);
     let mut told = Vec::new();
     for (begun, listener) in reading.listeners_of(Of::AllListeners) {
         for obstacle in system.obstacles(listener) {
@@ -33,6 +33,31 @@ pub fn look<S: System>(reading: &Reading, file: Option<&str>, system: &S, found:
             }
         }
     }
+}
+
+/// Whether this very file is served by a midge that may read every file: so it will go on reading
+/// what root alone may.
+pub fn is_served_by_one_that_reads_all<S: System>(
+    reading: &Reading,
+    file: Option<&str>,
+    system: &S,
+) -> bool {
+    let own = path_of(file, system);
+    let mut listeners = reading.listeners_of(Of::AllListeners);
+    listeners.any(|(_, listener)| {
+        let obstacles = system.obstacles(listener);
+        obstacles.iter().any(|obstacle| match &obstacle.why {
+            InTheWay::Program(Some(program)) => {
+                program.reads_all && serves(program, own.as_deref())
+            }
+            _ => false,
+        })
+    })
+}
+
+/// The main file, links followed.
+fn path_of<S: System>(file: Option<&str>, system: &S) -> Option<String> {
+    file.and_then(|file| system.trail(file).end().map(|end| end.path.clone()))
 }
 
 /// Whether it is a broker with this very file.

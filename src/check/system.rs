@@ -16,6 +16,9 @@ use std::{env, fs};
 #[derive(Clone, Copy, Debug)]
 pub struct Machine;
 
+/// The bit of the capability to read what belongs to others.
+const DAC_READ_SEARCH: u64 = 1 << 2;
+
 /// The state of a socket that listens, in the kernel's tables.
 const LISTENS: &str = "0A";
 
@@ -233,7 +236,17 @@ fn program(process: u32) -> Program {
         name: name.trim().to_owned(),
         process,
         config: file,
+        reads_all: reads_all(process),
     }
+}
+
+/// Whether a process has the capability DAC_READ_SEARCH in force.
+fn reads_all(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let mut lines = status.lines();
+    let capabilities = lines.find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|word| u64::from_str_radix(word.trim(), 16).ok());
+    capabilities.is_some_and(|set| set & DAC_READ_SEARCH != 0)
 }
 
 /// What stands behind `-c` on a command line.

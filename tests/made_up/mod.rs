@@ -88,6 +88,12 @@ impl Machine {
         self
     }
 
+    /// Nothing is in the way on `port` any more.
+    pub fn free(mut self, port: u16) -> Self {
+        self.in_the_way.remove(&port);
+        self
+    }
+
     pub fn explains(&self) -> Report {
         let input = Input {
             file: Some(CONF),
@@ -126,6 +132,7 @@ pub fn program(name: &str, config: Option<&str>) -> InTheWay {
         name: name.to_owned(),
         process: 4711,
         config: config.map(str::to_owned),
+        reads_all: false,
     }))
 }
 
