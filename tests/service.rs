@@ -235,6 +235,37 @@ fn a_pid_file_is_written_and_removed() {
 }
 
 #[test]
+fn a_reload_opens_a_port_to_the_network_and_closes_it_again() {
+    let folder = Folder::new("opened");
+    let midge = start(&folder, OPEN);
+    let port = midge.port;
+    // The whole net 127.0.0.0/8 is this machine's; a listener on 127.0.0.1 is not there in all of it.
+    let elsewhere = || TcpStream::connect(("127.0.0.2", port));
+    let mut ann = midge.client(V311, "ann");
+    assert!(elsewhere().is_err());
+    let (closed, open) = (format!("{port} 127.0.0.1"), format!("{port} 0.0.0.0"));
+    reload(&folder, &midge, |text| text.replace(&closed, &open));
+    midge.waits_for_log(&format!("listener: {open} is new"));
+    assert!(elsewhere().is_ok());
+    // Where anything is wrong, who steps aside for it comes back.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = taken.local_addr().unwrap();
+    reload(&folder, &midge, |text| {
+        text.replace(&open, &closed) + &format!("listener {} 127.0.0.1\n", other.port())
+    });
+    midge.waits_for_log("The running configuration stays in force.");
+    assert!(elsewhere().is_ok());
+    midge.client(V311, "bob");
+    let text = format!("listener {closed}\nallow_anonymous true\nuser root\n");
+    reload(&folder, &midge, |_| text);
+    midge.waits_for_log(&format!("listener: {closed} is new"));
+    assert!(elsewhere().is_err());
+    midge.client(V311, "cid");
+    ann.write_all(&pingreq().bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut ann), pingresp().bytes(V311));
+}
+
+#[test]
 fn why_it_does_not_start_is_said_where_systemd_shows_it_too() {
     let folder = Folder::new("why");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,10 +7,10 @@ use crate::limits;
 use crate::time::Mono;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,8 @@ pub struct Listener {
     socket: Socket,
     /// The listener in the configuration it belongs to; several sockets may.
     pub index: usize,
+    /// Whether it was opened here, and is nobody else's as well.
+    is_own: bool,
 }
 
 #[derive(Debug)]
@@ -87,8 +89,11 @@ impl Listener {
         let mut socket = TcpListener::from_std(socket.into());
         registry.register(&mut socket, token, Interest::READABLE)?;
         let address = socket.local_addr()?;
-        let socket = Socket::Tcp(socket, address);
-        Ok(Self { socket, index })
+        Ok(Self {
+            socket: Socket::Tcp(socket, address),
+            index,
+            is_own: true,
+        })
     }
 
     /// Opens a Unix socket for listener `index`, for those that `access` names. A socket that another
@@ -117,8 +122,11 @@ impl Listener {
             fs::set_permissions(&path, Permissions::from_mode(UNIX_SOCKET_MODE))?;
         }
         registry.register(&mut socket, token, Interest::READABLE)?;
-        let socket = Socket::Unix(socket, Some(path));
-        Ok(Self { socket, index })
+        Ok(Self {
+            socket: Socket::Unix(socket, Some(path)),
+            index,
+            is_own: true,
+        })
     }
 
     /// Takes over a socket that listens already, for listener `index`.
@@ -145,7 +153,11 @@ impl Listener {
                 Socket::Unix(socket, None)
             }
         };
-        Ok(Self { socket, index })
+        Ok(Self {
+            socket,
+            index,
+            is_own: false,
+        })
     }
 
     /// The TCP port; 0 for a Unix socket.
@@ -158,6 +170,25 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(_, address) => Some(*address),
             Socket::Unix(..) => None,
+        }
+    }
+
+    /// Lets another socket have the port, as one for all addresses needs it that comes in place of
+    /// one for a single address. What else it has, a port below 1024 above all, it keeps, so that it
+    /// can come back; until then it must not be asked to accept.
+    pub fn step_aside(&self) {
+        if let (Socket::Tcp(socket, _), true) = (&self.socket, self.is_own) {
+            // Where it fails, the other socket says what is in its way.
+            let _ = SockRef::from(socket).shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Listens again after it stepped aside.
+    pub fn come_back(&self) {
+        if let (Socket::Tcp(socket, address), true) = (&self.socket, self.is_own) {
+            if let Err(error) = SockRef::from(socket).listen(limits::LISTEN_BACKLOG) {
+                log::error!("Error: nobody can connect to {address} any more: {error}.");
+            }
         }
     }
 

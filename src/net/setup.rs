@@ -238,7 +238,6 @@ impl Server {
     }
 
     fn try_reload(&mut self, now: Now) -> Result<(), Vec<String>> {
-        let whole = |error: String| vec![format!("Error: {error}")];
         let Setup {
             config: new,
             lists,
@@ -248,46 +247,29 @@ impl Server {
         let differences = self.loaded.differences(&new);
         let wanted: Vec<String> = new.listeners.iter().map(config::Listener::name).collect();
         let placed = keep_places(&self.config, new.clone());
+        let is_gone = |open: &Listener| {
+            let listener = placed.listeners.get(open.index);
+            listener.is_some_and(|listener| !wanted.contains(&listener.name()))
+        };
         let before = self.listeners.len();
-        for (index, listener) in placed.listeners.iter().enumerate() {
-            let is_open = self
-                .listeners
-                .iter()
-                .flatten()
-                .any(|open| open.index == index);
-            if is_open || !wanted.contains(&listener.name()) {
-                continue;
-            }
-            if let Err(error) = self.open_listener(index, listener, new.local_only) {
-                self.listeners.truncate(before);
-                return Err(whole(error.to_string()));
-            }
-        }
-        if let Some(Err(why)) = self
-            .logger
-            .as_ref()
-            .map(|logger| logger.change(new.log.clone()))
-        {
+        if let Err(why) = self.open_new(&placed, &wanted, is_gone) {
             self.listeners.truncate(before);
-            return Err(whole(why));
+            for open in self.listeners.iter().flatten().filter(|open| is_gone(open)) {
+                open.come_back();
+            }
+            return Err(vec![format!("Error: {why}")]);
+        }
+        // The sockets of listeners that are gone are closed; connections they made stay.
+        for place in &mut self.listeners {
+            if place.as_ref().is_some_and(is_gone) {
+                *place = None;
+            }
         }
         for warning in warnings {
             log::warn!("{warning}");
         }
         for difference in &differences {
             log::info!("{difference}");
-        }
-        // The sockets of listeners that are gone are closed; connections they made stay.
-        for place in &mut self.listeners {
-            let name =
-                |open: &Listener| placed.listeners.get(open.index).map(config::Listener::name);
-            if place
-                .as_ref()
-                .and_then(name)
-                .is_some_and(|name| !wanted.contains(&name))
-            {
-                *place = None;
-            }
         }
         self.loaded = new;
         self.config = Rc::new(placed);
@@ -298,6 +280,32 @@ impl Server {
         self.broker
             .reconfigure(Rc::clone(&self.config), &lists, now);
         Ok(())
+    }
+
+    /// Opens what a reload needs: the listeners of `placed` that are wanted and not there, for which
+    /// those that are gone step aside, and the log.
+    fn open_new(
+        &mut self,
+        placed: &Config,
+        wanted: &[String],
+        is_gone: impl Fn(&Listener) -> bool,
+    ) -> Result<(), String> {
+        for (index, listener) in placed.listeners.iter().enumerate() {
+            let mut open = self.listeners.iter().flatten();
+            if open.any(|open| open.index == index) || !wanted.contains(&listener.name()) {
+                continue;
+            }
+            let open = self.listeners.iter().flatten();
+            for open in open.filter(|open| open.port() == listener.port && is_gone(open)) {
+                open.step_aside();
+            }
+            self.open_listener(index, listener, placed.local_only)
+                .map_err(|error| error.to_string())?;
+        }
+        match &self.logger {
+            Some(logger) => logger.change(placed.log.clone()),
+            None => Ok(()),
+        }
     }
 }
 
