@@ -83,16 +83,15 @@ fn main() -> ExitCode {
     if matches.opt_present("manual") {
         return print_page(&matches.free);
     }
-    let export = match &matches.free[..] {
-        [word, path] if word == "export" => Some(path.clone()),
-        _ => None,
-    };
-    if let Some(argument) = matches.free.first().filter(|_| export.is_none()) {
-        return refuse(&format!("Unknown option '{argument}'"));
-    }
     if matches.opt_present("h") {
         return say(&command::usage());
     }
+    let export = match &matches.free[..] {
+        [] => None,
+        [word, path] if word == "export" => Some(path.clone()),
+        [word, ..] if word == "export" => return refuse("export takes the name of one new file"),
+        [argument, ..] => return refuse(&format!("Unknown option '{argument}'")),
+    };
     if matches.opt_present("version") {
         return say(&format!("midge version {}\n", env!("CARGO_PKG_VERSION")));
     }

@@ -45,6 +45,37 @@ fn a_configuration_is_tested_without_being_used() {
 }
 
 #[test]
+fn what_export_wants_is_said() {
+    let (code, out, _) = run(&["export", "--help"]);
+    assert!(
+        code == 0 && out.contains("midge export [-c FILE] NEW-FILE"),
+        "{out}"
+    );
+    let (code, _, err) = run(&["export"]);
+    assert!(
+        code == 3 && err.contains("the name of one new file"),
+        "{err}"
+    );
+    let folder = Folder::new("export");
+    let text = format!(
+        "{OPEN}persistence true\npersistence_location {}\n",
+        folder.path.display()
+    );
+    let midge = start(&folder, &text);
+    let conf = folder.file("midge.conf");
+    let new = folder.file("mosquitto.db");
+    let words = [
+        "-c",
+        conf.to_str().unwrap(),
+        "export",
+        new.to_str().unwrap(),
+    ];
+    let (code, _, err) = run(&words);
+    assert!(code == 14 && err.contains("stop the broker first"), "{err}");
+    drop(midge);
+}
+
+#[test]
 fn the_options_are_listed() {
     let (code, out, _) = run(&["--options"]);
     assert_eq!(code, 0);

@@ -7,7 +7,7 @@ use process::{Folder, MIDGE, Midge, free_port, read_packet, start, start_unsigna
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -553,7 +553,12 @@ fn from_mosquitto_and_back() {
         "{}",
         String::from_utf8_lossy(&done.stderr)
     );
-    assert_eq!(export().status.code(), Some(14), "it is there already");
+    let found = fs::metadata(folder.file("mosquitto.db")).unwrap();
+    assert_eq!(found.mode() & 0o777, 0o600, "as mosquitto keeps it");
+    let again = export();
+    let why = String::from_utf8_lossy(&again.stderr);
+    assert_eq!(again.status.code(), Some(14), "{why}");
+    assert!(why.contains("mosquitto.db is there already"), "{why}");
     let mosquitto = Mosquitto::start(&folder);
     finds_it(mosquitto.1);
     mosquitto.ends();

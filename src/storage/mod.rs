@@ -53,6 +53,7 @@ use scribe::Scribe;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -406,6 +407,22 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// A new file for those who may read the store, and nobody else.
+fn create(out: &Path, store: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(out);
+    let file = file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            StoreError::Failed(format!("{} is there already", out.display()))
+        }
+        _ => error.into(),
+    })?;
+    let owner = fs::metadata(store)?;
+    // Only root can give it away; whoever else is here is that user, or reads it as this one.
+    let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    Ok(file)
+}
+
 /// Writes what the store of this configuration holds to a new file at `out`, as mosquitto would, or
 /// its SQLite plugin if it ends in `.sqlite3`. What was written, in words.
 ///
@@ -417,7 +434,13 @@ pub fn export(config: &Config, out: &Path, now: Now) -> Result<String, StoreErro
         let what = format!("there is no {}", path.display());
         return Err(StoreError::Failed(what));
     }
-    let _lock = Lock::take(&path)?;
+    let _lock = Lock::take(&path).map_err(|error| match error {
+        StoreError::InUse(path) => {
+            let path = path.display();
+            StoreError::Failed(format!("{path} is in use; stop the broker first"))
+        }
+        other => other,
+    })?;
     let (database, is_new) = Database::open(&path, Sync::Always)?;
     if !is_new {
         database.replay()?;
@@ -430,7 +453,7 @@ pub fn export(config: &Config, out: &Path, now: Now) -> Result<String, StoreErro
     reader.read()?;
     let mut records = Vec::new();
     broker.recount(|record| records.push(record));
-    let file = OpenOptions::new().write(true).create_new(true).open(out)?;
+    let file = create(out, &path)?;
     let written = match is_for_plugin(out) {
         true => plugin::write::write(out, &records, now),
         false => write_own(file, &records, now),
