@@ -38,8 +38,12 @@ _midge() {
         --tls-keylog --options --manual -h --help --version'
     if [[ ${COMP_WORDS[1]} == check && $COMP_CWORD -gt 1 ]]; then
         words='-c --config-file --json -h --help'
+    elif [[ ${COMP_WORDS[1]} == export && $COMP_CWORD -gt 1 && $cur != -* ]]; then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
     elif [[ $COMP_CWORD == 1 ]]; then
-        words+=' check passwd'
+        words+=' check export passwd'
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

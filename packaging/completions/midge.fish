@@ -1,7 +1,8 @@
-# Completion for midge and mosquitto_passwd in fish.
+# Completion for midge, mosquitto and mosquitto_passwd in fish.
 
-set -l broker 'not __fish_seen_subcommand_from check passwd'
+set -l broker 'not __fish_seen_subcommand_from check export passwd'
 complete -c midge -f -n __fish_use_subcommand -a check -d 'Explain a configuration'
+complete -c midge -f -n __fish_use_subcommand -a export -d 'Write what is stored for mosquitto'
 complete -c midge -f -n __fish_use_subcommand -a passwd -d 'Make and change password files'
 complete -c midge -n 'not __fish_seen_subcommand_from passwd' -s c -l config-file -r -F -d 'Configuration file'
 complete -c midge -n $broker -s d -l daemon -d 'Run in the background'
@@ -15,6 +16,8 @@ complete -c midge -n $broker -l manual -x -a 'midge.8 midge.conf.5 mosquitto_pas
 complete -c midge -n $broker -l version -d 'Show the version'
 complete -c midge -s h -l help -d 'Show help'
 complete -c midge -n '__fish_seen_subcommand_from check' -l json -d 'Print one JSON object'
+
+complete -c mosquitto -w midge
 
 for tool in 'midge -n "__fish_seen_subcommand_from passwd"' mosquitto_passwd
     eval "complete -c $tool -s b -d 'Take the password from the command line'"
