@@ -116,7 +116,10 @@ fn render_page() -> String {
     list(&mut page, EXIT_CODES);
     examples(&mut page);
     page.section("SEE ALSO");
-    page.paragraph("midge.conf(5), mosquitto_passwd(1)");
+    page.paragraph(
+        "midge.conf(5), mosquitto_passwd(1); in the packages, /usr/share/doc/midge/README.Debian, \
+         which says what the service may do, and /usr/share/doc/midge/examples.",
+    );
     page.finish()
 }
 
@@ -161,8 +164,8 @@ fn commands(page: &mut Page) {
         "midge export",
         "[-c FILE] NEW-FILE",
         "Writes what is stored for the way back: as the database of mosquitto 2.1's SQLite plugin \
-         if the name ends in .sqlite3, else as a mosquitto.db, version 6. The broker must not be \
-         running.",
+         if the name ends in .sqlite3, else as a mosquitto.db, version 6. The file must not be \
+         there yet, and the broker must not be running.",
     );
     page.entry(
         "midge passwd",
@@ -191,7 +194,8 @@ fn files(page: &mut Page) {
         "midge reads no file that is not named, by `-c` or in a configuration file. \
          Configuration, password and ACL files are read before root's rights are given up for \
          those of `user`, and again at SIGHUP, then with the rights of `user`: it must be able to \
-         read them.",
+         read them. The service of the packages, midge.service, may read every file, also then: \
+         what belongs to root alone may stay so.",
     );
     page.paragraph(
         "A log file that midge makes belongs to `user`, and nobody else can read it; with \
@@ -209,7 +213,8 @@ fn files(page: &mut Page) {
 fn log(page: &mut Page) {
     page.section("LOG");
     page.paragraph(
-        "Lines go to standard error unless `log_dest` says otherwise, and have mosquitto's form: \
+        "Lines go to standard error unless `log_dest` says otherwise, and why a start failed is told \
+         there also where the log is a file. They have mosquitto's form: \
          seconds since 1970, a colon and the text. Each end of a connection has one line with its \
          cause. `log_type debug` adds every packet, `log_type subscribe` and `log_type \
          unsubscribe` add every subscription; types `internal` and `websockets` have no lines of \
@@ -233,11 +238,11 @@ fn examples(page: &mut Page) {
     ]);
     page.paragraph("A configuration is tried before it is put in force:");
     page.example(&[
-        "midge -c /etc/midge/midge.conf --test-config &&",
+        "midge -c /etc/mosquitto/mosquitto.conf --test-config &&",
         "    kill -HUP $(pidof midge)",
     ]);
     page.paragraph("As another user, from a container whose root starts it:");
-    page.example(&["PUID=1883 PGID=1883 UMASK_SET=027 midge -c /etc/midge/midge.conf"]);
+    page.example(&["PUID=1883 PGID=1883 UMASK_SET=027 midge -c /etc/mosquitto/mosquitto.conf"]);
 }
 
 fn list(page: &mut Page, rows: &[(&str, &str)]) {

@@ -33,17 +33,22 @@ pub fn render_page() -> String {
     let mut page = Page::new("midge.conf", 5, summary);
     page.section("DESCRIPTION");
     page.paragraph(
+        "The packages read /etc/mosquitto/mosquitto.conf, and by its `include_dir` every file in \
+         /etc/mosquitto/conf.d whose name ends in .conf. Elsewhere the file is what `midge -c` names.",
+    );
+    page.paragraph(
         "A line holds the name of an option, a space and its value. A line that begins with # is a \
-         comment; anywhere else # is part of the value. Options of midge's own begin with `midge_` \
+         comment; behind a text or a path # is part of it. Options of midge's own begin with `midge_` \
          and may also be written as a comment that mosquitto skips, as in `#midge_log_wording 2.0`.",
     );
     page.paragraph(
-        "What follows `listener` belongs to that listener. Where no listener is named, only this \
+        "The listener options that follow `listener` are that listener's own; all others apply to \
+         the whole broker wherever they stand, unless `per_listener_settings` says otherwise. Where no listener is named, only this \
          machine is served, on port 1883. SIGHUP reads the file again and puts it in force as a \
          whole, or not at all.",
     );
     page.paragraph("A broker for the network, whose clients need a username and a password:");
-    page.example(&["listener 1883", "password_file /etc/midge/passwd"]);
+    page.example(&["listener 1883", "password_file /etc/mosquitto/passwd"]);
     entries(&mut page);
     page.section("SEE ALSO");
     page.paragraph("midge(8), mosquitto_passwd(1)");

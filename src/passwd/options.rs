@@ -157,14 +157,14 @@ pub fn render_page() -> String {
     page.paragraph("0 when the file is as asked for; 1 when nothing was changed.");
     page.section("EXAMPLES");
     page.paragraph("A new file with the user ann, whose password is asked for:");
-    page.example(&["mosquitto_passwd -c /etc/midge/passwd ann"]);
+    page.example(&["mosquitto_passwd -c /etc/mosquitto/passwd ann"]);
     page.paragraph("A second user, without being asked, and the broker told of both:");
     page.example(&[
-        "mosquitto_passwd -b /etc/midge/passwd bob 'two cups'",
+        "mosquitto_passwd -b /etc/mosquitto/passwd bob 'two cups'",
         "systemctl reload midge",
     ]);
     page.paragraph("A user who is to go:");
-    page.example(&["mosquitto_passwd -D /etc/midge/passwd bob"]);
+    page.example(&["mosquitto_passwd -D /etc/mosquitto/passwd bob"]);
     page.paragraph("A line for another machine's file:");
     page.example(&["mosquitto_passwd -H argon2id -b - ann 'two cups'"]);
     page.section("SEE ALSO");
