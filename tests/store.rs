@@ -3,7 +3,10 @@
 mod process;
 mod table;
 
-use process::{Folder, MIDGE, Midge, free_port, read_packet, start, start_unsignalled};
+use midge::codec::property::Property;
+use process::{
+    Folder, MIDGE, Midge, free_port, read_packet, read_to_close, start, start_unsignalled,
+};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -312,6 +315,38 @@ fn a_database_that_comes_late_is_read_then() {
     assert!(opens(midge.port, connect("bob").durable()).1);
     let mut cat = midge.subscriber("cat", "tea/cup", 0);
     assert_eq!(read_packet(&mut cat), cup, "and is kept");
+}
+
+/// A member of a group goes in the turn in which a message came for it: what the next one has is not
+/// written in a row that has gone with the first.
+#[test]
+fn a_message_that_changes_hands_at_once_is_kept() {
+    let folder = Folder::new("store-handed");
+    let midge = start(&folder, CONFIGURATION);
+    let (mut bob, _) = opens(midge.port, connect("bob").durable());
+    asks(&mut bob, subscribe(1, "$share/g/tea", 1), suback(1, &[1]));
+    bob.write_all(&disconnect().bytes(V311)).unwrap();
+    let mut ann = midge.opens();
+    let mut says = |packets: &[Say]| {
+        let bytes: Vec<_> = packets.iter().flat_map(|say| say.bytes(V5)).collect();
+        ann.write_all(&bytes).unwrap();
+    };
+    let ends = disconnect().with(Property::SessionExpiryInterval(0));
+    says(&[
+        connect("ann").lasting(100),
+        subscribe(1, "$share/g/tea", 1),
+        publish("tea", "hot").qos1(7),
+        ends,
+    ]);
+    let answers = read_to_close(&mut ann);
+    let ack = puback(7).bytes(V5);
+    assert!(answers.windows(ack.len()).any(|bytes| bytes == ack));
+    kill(midge);
+    let midge = start(&folder, CONFIGURATION);
+    let (mut bob, is_present) = opens(midge.port, connect("bob").durable());
+    assert!(is_present);
+    let due = publish("tea", "hot").qos1(1).bytes(V311);
+    assert_eq!(read_packet(&mut bob), due);
 }
 
 /// Writes beyond this many bytes of a file fail from now on.

@@ -12,7 +12,7 @@ use crate::broker::session::WillMessage;
 use crate::limits;
 use crate::message::{Message, PacketIdentifier, Publication, QoS};
 use crate::time::{Mono, Now};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 /// The row that holds a message for others, too.
@@ -36,6 +36,8 @@ pub struct Scribe {
     /// Where the message of a row is, by its place, if not in itself; but for rows that are in no
     /// memory.
     shared: HashMap<i64, i64>,
+    /// Rows that have gone since the last records were written.
+    gone: HashSet<i64>,
     /// Retained messages that nobody was promised, the last of each topic.
     unhurried: BTreeMap<Box<str>, Option<Rc<Message>>>,
     unhurried_since: Option<Mono>,
@@ -130,6 +132,7 @@ impl Scribe {
         // Alive until the end, so that a message is known by where it lies.
         let records: Vec<Record> = records.collect();
         let mut bodies: HashMap<*const Message, i64> = HashMap::new();
+        self.gone = HashSet::new();
         for record in &records {
             self.write_one(record, &mut bodies, batch, now);
         }
@@ -299,7 +302,12 @@ impl Scribe {
         now: Now,
     ) {
         let place = row(at);
-        let holder = *bodies.entry(Rc::as_ptr(&delivery.message)).or_insert(place);
+        let holder = bodies.entry(Rc::as_ptr(&delivery.message)).or_insert(place);
+        // A message can change hands between two records: from a session that ends, to another one.
+        if self.gone.contains(holder) {
+            *holder = place;
+        }
+        let holder = *holder;
         let publication = delivery.message.publication();
         let delivered = i64::from(delivery.qos.bits()) | i64::from(delivery.retain) << 2;
         let share = delivery.group.and_then(|group| self.groups.get(&group));
@@ -349,7 +357,7 @@ impl Scribe {
                 holder.is_over = true;
                 batch.push(Op::QueueBury, &[Value::Int(place)]);
             }
-            None => batch.push(Op::QueueDrop, &[Value::Int(place)]),
+            None => self.drop_row(place, batch),
         }
         let Some(at) = self.shared.remove(&place) else {
             return;
@@ -362,9 +370,14 @@ impl Scribe {
             let is_over = holder.is_over;
             self.holders.remove(&at);
             if is_over {
-                batch.push(Op::QueueDrop, &[Value::Int(at)]);
+                self.drop_row(at, batch);
             }
         }
+    }
+
+    fn drop_row(&mut self, place: i64, batch: &mut Batch) {
+        self.gone.insert(place);
+        batch.push(Op::QueueDrop, &[Value::Int(place)]);
     }
 
     fn later(&mut self, topic: &str, message: Option<Rc<Message>>, now: Now) {
