@@ -336,3 +336,34 @@ fn a_queue_is_read_from_a_disk_that_is_full() {
     let midge = start(&folder, &text);
     are_all(&comes_back(&midge, 1), count..count + 1);
 }
+
+/// What a session has left is worked off piece by piece, and is nobody else's if the process ends
+/// meanwhile: not even the next session's.
+#[test]
+fn what_a_session_has_left_is_no_other_session_s() {
+    let folder = Folder::new("long-leavings");
+    let configuration = configuration(&folder, "");
+    let mut midge = start(&folder, &configuration);
+    leaves(&midge, "bob", "tea");
+    fills(&midge, 0..1);
+    midge.signals("-TERM");
+    assert!(midge.ends().success());
+    let database = rusqlite::Connection::open(folder.file("midge.sqlite3")).unwrap();
+    // bob has ended, and there is a long way to the last that he has left.
+    database
+        .execute_batch(
+            "INSERT INTO queue SELECT 10000000000, session, packet, flags, body, identifiers, share, \
+             expires, topic, properties, payload FROM queue;
+             DELETE FROM sessions; DELETE FROM subscriptions",
+        )
+        .unwrap();
+    drop(database);
+    let mut midge = start(&folder, &configuration);
+    leaves(&midge, "eve", "coffee");
+    midge.child.kill().unwrap();
+    midge.child.wait().unwrap();
+    let midge = start(&folder, &configuration);
+    let mut eve = opens(&midge, connect("eve").durable());
+    eve.write_all(&pingreq().bytes(V311)).unwrap();
+    assert_eq!(read_packet(&mut eve), pingresp().bytes(V311));
+}

@@ -71,6 +71,11 @@ impl Counts {
     }
 }
 
+/// The last number that stands in any row, but for those of `queue`, which are looked at one by one.
+const LAST_NUMBER: &str = "SELECT max(number) FROM (SELECT max(id) AS number FROM sessions \
+    UNION ALL SELECT max(session) FROM wills UNION ALL SELECT max(session) FROM subscriptions \
+    UNION ALL SELECT max(session) FROM held)";
+
 /// One pass over the tables.
 pub struct Reader<'r> {
     database: &'r Database,
@@ -123,6 +128,11 @@ impl<'r> Reader<'r> {
     /// What SQLite says: what was read until then is in the broker.
     pub fn read(mut self) -> Result<Counts, StoreError> {
         self.today = self.believed_date()?;
+        let connection = &self.database.connection;
+        // No number stands anywhere, or what stands there is none.
+        let last = |row: &Row<'_>| Ok(row.get(0).unwrap_or_default());
+        let last = connection.query_row(LAST_NUMBER, [], last)?;
+        self.scribe.known_number(last);
         self.read_sessions()?;
         self.read_subscriptions()?;
         self.read_wills()?;

@@ -66,6 +66,11 @@ impl Scribe {
     /// A session was read from the row `number`: its key is the next one.
     pub fn known_session(&mut self, id: SessionId, number: i64) {
         *self.slot(id) = number;
+        self.known_number(number);
+    }
+
+    /// A number stands somewhere, and no other session may have it: it would have what stands there.
+    pub fn known_number(&mut self, number: i64) {
         self.last_number = self.last_number.max(number);
     }
 
@@ -98,6 +103,7 @@ impl Scribe {
 
     /// Rows were read of a session that there is not any more.
     pub fn known_estate(&mut self, estate: Estate) {
+        self.known_number(estate.number);
         self.estates.push(estate);
     }
 
