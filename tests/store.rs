@@ -402,6 +402,27 @@ fn a_disk_that_refuses_is_tried_again() {
     }
 }
 
+/// To be told to save does not make a disk take anything: what waits for it goes on waiting.
+#[test]
+fn a_save_that_fails_acknowledges_nothing() {
+    let folder = Folder::new("store-unsaved");
+    let text = CONFIGURATION.replace("FOLDER", folder.path.to_str().unwrap());
+    let midge = start_unsignalled(&folder, &text);
+    leaves_something(midge.port);
+    limits_files(&midge, "65536");
+    let (mut ann, _) = opens(midge.port, connect("ann"));
+    let packet = publish("fill", "x".repeat(100_000)).retain().qos1(7);
+    ann.write_all(&packet.bytes(V311)).unwrap();
+    midge.waits_for_log("state cannot be kept in");
+    midge.signals("-USR1");
+    ann.set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    assert!(ann.peek(&mut [0]).is_err(), "it is acknowledged");
+    limits_files(&midge, "unlimited");
+    ann.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(read_packet(&mut ann), puback(7).bytes(V311));
+}
+
 /// Where no commit has come yet, what was written beside the database counts, too. A file system in
 /// memory has no disk to write to, and the kernel counts nothing there.
 #[test]

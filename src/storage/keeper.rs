@@ -190,7 +190,6 @@ impl Keeper {
         store.note(broker, now);
         store.scribe.write_unhurried(&mut store.batch, now);
         store.commit(broker, now);
-        broker.kept();
         if let (Some(database), None) = (&store.database, &store.trouble) {
             let stats = broker.store_stats();
             match store.meter.writing(stats, || database.checkpoint()) {
