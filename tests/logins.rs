@@ -322,3 +322,34 @@ fn a_broken_file_is_told_by_name_and_line() {
         "acl_file secret: it cannot be read, its rights do not allow it"
     );
 }
+
+/// The answer to who waited for its login is a promise as any other: of its Will, or that an earlier
+/// session is over.
+#[test]
+fn who_logs_in_is_let_in_when_what_it_said_is_safe() {
+    let mut config = Config::default();
+    guarded(&mut config);
+    let users = format!("ann:{ARGON2ID}\n");
+    let (lists, _) = Lists::read(&config, &FilesAt(&[("users", &users)])).unwrap();
+    let mut broker = Broker::with_lists(Rc::new(config), &lists, 7);
+    broker.effects().journal.begin(0);
+    let now = Now {
+        mono: Mono::from_millis(1000),
+        unix: Unix(1_800_000_000),
+    };
+    let conn = ConnId::from_index(0);
+    broker.opened(conn, Peer::local(0), now);
+    let packet = login("ann", "password").durable();
+    let bytes = packet.will("gone", "ann", 1, false).bytes(V311);
+    assert_eq!(broker.received(conn, &bytes, now), bytes.len());
+    assert!(broker.is_deciding(conn));
+    broker.tick(now);
+    assert_eq!(
+        broker.output(conn).unwrap().bytes(),
+        4,
+        "there is a CONNACK"
+    );
+    assert!(broker.output_and_buffers(conn).is_none(), "it leaves early");
+    broker.kept();
+    assert!(broker.output_and_buffers(conn).is_some());
+}

@@ -54,6 +54,7 @@ pub fn serve(state: &mut State, now: Now) {
         body: &login.body,
         bytes: &login.body, // not looked at: a CONNECT is not passed on
     };
+    let promises = state.effects.journal.promises();
     let mut name = "";
     let result = match Packet::decode(&frame, version) {
         Ok(Packet::Connect(packet)) => {
@@ -65,6 +66,9 @@ pub fn serve(state: &mut State, now: Now) {
             Err(Cause::SecondConnect)
         }
     };
+    if state.effects.journal.promises() != promises {
+        state.hold(conn);
+    }
     match result {
         Ok(Entry::Done) => state.effects.again.push(conn),
         Ok(Entry::Waits) => debug_assert!(false, "it has waited"),

@@ -445,17 +445,6 @@ impl Broker {
         }
     }
 
-    /// A packet has made promises, and its answer is one: it leaves when they are safe.
-    #[cold]
-    fn hold(&mut self, conn: ConnId) {
-        let State {
-            clients, effects, ..
-        } = &mut self.state;
-        if let Some(client) = clients.get_mut(conn) {
-            effects.journal.hold(conn, &mut client.is_held);
-        }
-    }
-
     /// Handles the whole packets at the front of `bytes`: how many bytes they are.
     fn packets(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Result<usize, Cause> {
         let mut used = 0;
@@ -481,7 +470,7 @@ impl Broker {
                 Stage::Closing => Ok(rest.len()),
             };
             if self.state.effects.journal.promises() != promises {
-                self.hold(conn);
+                self.state.hold(conn);
             }
             match count? {
                 0 => break,

@@ -174,6 +174,17 @@ impl State {
         }
     }
 
+    /// A packet has made promises, and its answer is one: it leaves when they are safe.
+    #[cold]
+    pub fn hold(&mut self, conn: ConnId) {
+        let Self {
+            clients, effects, ..
+        } = self;
+        if let Some(client) = clients.get_mut(conn) {
+            effects.journal.hold(conn, &mut client.is_held);
+        }
+    }
+
     /// The settings of the listener that a connection came by.
     pub fn listener(&self, conn: ConnId) -> Option<&Listener> {
         let client = self.clients.get(conn)?;
