@@ -272,8 +272,12 @@ fn a_missing_directory_refuses_acknowledgements_until_it_is_there() {
     let refusal = read_packet(&mut ann);
     assert_eq!((refusal[0], refusal[4]), (0x40, 0x97), "{refusal:x?}");
     let (mut old, _) = opens(midge.port, connect("old"));
-    old.write_all(&publish("tea/pot", "full").retain().qos1(7).bytes(V311))
-        .unwrap();
+    for packet in [
+        publish("tea/pot", "full").retain().qos1(7),
+        publish("tea/pot", "full").retain().qos2(8),
+    ] {
+        old.write_all(&packet.bytes(V311)).unwrap();
+    }
     // What nobody has to keep goes on.
     asks(&mut old, pingreq(), pingresp());
     fs::create_dir(folder.file("later")).unwrap();

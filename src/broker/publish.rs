@@ -275,6 +275,9 @@ fn publish_exactly_once(
     } else {
         accept(from, route, packet, state, now)
     };
+    if !may_answer(from.conn, reason, state) {
+        return Ok(());
+    }
     room::end_untold(from.conn, reason, state)?;
     let session = state.sessions.get_mut(from.session);
     if let Some(session) = session.filter(|_| !reason.is_failure() && !is_repeated) {
@@ -284,9 +287,6 @@ fn publish_exactly_once(
             .flights
             .get_or_insert_default()
             .hold(packet_identifier);
-    }
-    if !may_answer(from.conn, reason, state) {
-        return Ok(());
     }
     if let Some(mut line) = state.line(from.session) {
         line.send_ack(AckKind::PubRec, packet_identifier, reason, sentence);
