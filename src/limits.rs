@@ -375,6 +375,16 @@ pub const STORE_WAITING_BYTES_MAX: usize = 16 << 20;
 /// Milliseconds between two attempts to write to a disk that has refused.
 pub const STORE_RETRY_MS: u64 = 1000;
 
+/// Bytes of one statement in a database of mosquitto's plugin that is imported. The plugin's own have
+/// 400 at most, and SQLite goes as deep into one as it is long.
+pub const IMPORT_SQL_BYTES_MAX: i32 = 4096;
+
+/// How many times its own bytes may come out of such a database: a number may be read as a text.
+pub const IMPORT_GROWTH: u64 = 4;
+
+/// Bytes that a row in it counts for beside its texts.
+pub const IMPORT_ROW_BYTES: u64 = 4;
+
 /// Messages of one session's queue that stay in memory where all of it is in the store: what waits by
 /// default (`max_queued_messages`), so that only who lets more wait has them read from the disk.
 pub const QUEUE_SHARE_MESSAGES: usize = QUEUED_MESSAGES_MAX_DEFAULT as usize;

@@ -2,17 +2,23 @@
 //! counted, and where a table cannot be read on, the next one is read. The file is not changed, nor
 //! is the log beside it, which a mosquitto that was killed has left: it may hold what the file does
 //! not.
+//!
+//! Nor is it trusted: a database is a program, too. It must never cost more than its own bytes are
+//! worth.
 
 use super::super::beside;
 use super::super::gather::{Client, ClientMessage, Gather, Imported};
 use super::{COMPONENT, OUTGOING, json};
 use crate::broker::session::{NEVER_EXPIRES, WillMessage};
 use crate::config::Config;
+use crate::limits;
 use crate::message::{Publication, QoS};
 use crate::time::{Mono, Now};
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,6 +35,8 @@ pub enum ImportError {
     InUse,
     /// It has a layout that is not known.
     Version(i64),
+    /// More comes out of it than mosquitto can have put in.
+    MadeUp,
     /// SQLite cannot read it, or no further.
     Failed(rusqlite::Error),
 }
@@ -51,6 +59,9 @@ impl fmt::Display for ImportError {
             Self::Version(version) => {
                 write!(f, "its layout {version} is of a later mosquitto than 2.1")
             }
+            Self::MadeUp => {
+                f.write_str("it says more than it has bytes, as none of mosquitto's does")
+            }
             Self::Failed(error) => write!(f, "it cannot be read whole ({error})"),
         }
     }
@@ -65,7 +76,7 @@ pub fn read(
     config: &Config,
     now: Now,
 ) -> Result<(Imported, Option<ImportError>), ImportError> {
-    let source = Source::open(path)?;
+    let mut source = Source::open(path)?;
     let has_wills = source.check_layout()?;
     let mut import = Import {
         source,
@@ -90,20 +101,30 @@ struct Source {
     connection: Option<Connection>,
     log: PathBuf,
     had_log: bool,
+    /// Bytes that may still come out of it.
+    bytes_left: u64,
 }
 
 impl Source {
     fn open(path: &Path) -> Result<Self, ImportError> {
         let log = beside(path, "wal");
+        let bytes = |path| fs::metadata(path).map_or(0, |file| file.len());
+        let bytes = bytes(path).saturating_add(bytes(&log));
         let mut source = Self {
             connection: None,
             had_log: log.exists(),
             log,
+            bytes_left: bytes.saturating_mul(limits::IMPORT_GROWTH),
         };
         // To write, for a lock that keeps a mosquitto off is asked of it; and nothing is written.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+        let value_bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        let sql_bytes = limits::IMPORT_SQL_BYTES_MAX;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, value_bytes.max(sql_bytes))?;
+        connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes)?;
         // Without it, an index of the log would be made beside it.
         connection.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
         connection.pragma_update(None, "query_only", true)?;
@@ -112,7 +133,7 @@ impl Source {
     }
 
     fn each(
-        &self,
+        &mut self,
         sql: &str,
         mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), ImportError> {
@@ -122,13 +143,15 @@ impl Source {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
+            let left = self.bytes_left.checked_sub(bytes_in(row)?);
+            self.bytes_left = left.ok_or(ImportError::MadeUp)?;
             take(row)?;
         }
         Ok(())
     }
 
     /// Whether it is the plugin's, and of a layout that has Wills.
-    fn check_layout(&self) -> Result<bool, ImportError> {
+    fn check_layout(&mut self) -> Result<bool, ImportError> {
         let (mut is_theirs, mut has_wills) = (false, false);
         let sql = "SELECT name FROM sqlite_schema WHERE type='table'";
         self.each(sql, |row| {
@@ -140,15 +163,16 @@ impl Source {
         if !is_theirs {
             return Err(ImportError::Foreign);
         }
-        let sql = "SELECT major FROM version_info WHERE component=?";
-        let major = self.connection.as_ref().map(|connection| {
-            connection
-                .query_row(sql, [COMPONENT], |row| row.get(0))
-                .optional()
-        });
-        match major.transpose()?.flatten() {
-            Some(major) if major != MAJOR => Err(ImportError::Version(major)),
-            _ => Ok(has_wills),
+        let mut major = MAJOR;
+        self.each("SELECT component, major FROM version_info", |row| {
+            if text(row, 0)? == COMPONENT {
+                major = row.get(1)?;
+            }
+            Ok(())
+        })?;
+        match major {
+            MAJOR => Ok(has_wills),
+            major => Err(ImportError::Version(major)),
         }
     }
 }
@@ -248,21 +272,31 @@ impl Import<'_> {
     }
 
     fn wills(&mut self) {
-        let sql = "SELECT client_id, CAST(topic AS TEXT), payload, qos, retain, properties, \
-                   (SELECT will_delay_interval FROM clients c WHERE c.client_id=w.client_id) \
-                   FROM wills w";
+        let mut delays: HashMap<String, u32> = HashMap::new();
+        let sql = "SELECT client_id, will_delay_interval FROM clients WHERE will_delay_interval>0";
+        let read = self.source.each(sql, |row| {
+            let delay_s = number(row, 1).and_then(|delay_s| u32::try_from(delay_s).ok());
+            delays.insert(text(row, 0)?, delay_s.unwrap_or_default());
+            Ok(())
+        });
+        if let Err(error) = read {
+            self.error.get_or_insert(error);
+        }
+        let sql = "SELECT client_id, CAST(topic AS TEXT), payload, qos, retain, properties \
+                   FROM wills";
         self.each(sql, |gather, row, _| {
+            let client = text(row, 0).ok()?;
             let will = WillMessage {
                 topic: text(row, 1).ok()?.into(),
                 properties: properties(row, 5)?.into(),
                 payload: bytes(row, 2)?.into(),
                 qos: qos(row, 3)?,
                 retain: number(row, 4)? != 0,
-                delay_interval_s: u32::try_from(number(row, 6)?).ok()?,
+                delay_interval_s: delays.get(&client).copied().unwrap_or_default(),
                 // It has no column.
                 message_expiry_interval_s: None,
             };
-            gather.will(&text(row, 0).ok()?, will);
+            gather.will(&client, will);
             Some(())
         });
     }
@@ -307,6 +341,17 @@ impl Import<'_> {
     }
 }
 
+/// Bytes of a row: mosquitto has written as many, but for numbers that are read as texts.
+fn bytes_in(row: &Row<'_>) -> rusqlite::Result<u64> {
+    let mut bytes = limits::IMPORT_ROW_BYTES;
+    for column in 0..row.as_ref().column_count() {
+        if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(column)? {
+            bytes += value.len() as u64;
+        }
+    }
+    Ok(bytes)
+}
+
 /// A number, 0 where there is none; `None`: it is something else.
 fn number(row: &Row<'_>, column: usize) -> Option<i64> {
     match row.get_ref(column).ok()? {
@@ -348,6 +393,7 @@ mod tests {
     use super::super::write;
     use super::*;
     use crate::broker::Broker;
+    use crate::broker::record::Record;
     use std::fs::File;
     use std::rc::Rc;
 
@@ -450,5 +496,70 @@ mod tests {
         }
         assert!(same > 1 && less > 1 && none > 1, "{same}, {less}, {none}");
         assert_eq!(same + less + none, 1 + 2 * whole.len().div_ceil(STEP));
+    }
+
+    /// What is read of the file of a few of each, on which somebody has worked: bytes of payload, and
+    /// records, and bytes of the file.
+    fn worked_on(name: &str, sql: &str) -> (usize, usize, usize) {
+        let (place, config) = (Place::new(name), Config::default());
+        written(&place, &config);
+        let connection = Connection::open(&place.0).unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let file_bytes = usize::try_from(fs::metadata(&place.0).unwrap().len()).unwrap();
+        let read = read(&place.0, &config, Now::default());
+        let records = read.map_or(Vec::new(), |(imported, _)| imported.records);
+        let payload = records.iter().map(|record| match record {
+            Record::Retained(message) => message.payload_bytes(),
+            _ => 0,
+        });
+        (payload.sum(), records.len(), file_bytes)
+    }
+
+    const MESSAGES: &str = "store_id INTEGER PRIMARY KEY, topic, source_id, source_username, \
+        qos, retain, expiry_time, properties";
+
+    /// SQL makes much of little. A file may hold SQL, and it may not be a mosquitto's.
+    #[test]
+    fn no_more_comes_out_of_a_file_than_is_in_it() {
+        let rows = |count: u32| {
+            format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{count})")
+        };
+        let clients = format!(
+            "DROP TABLE clients; CREATE VIEW clients AS {} SELECT 'c'||i AS client_id, \
+             '' AS username, 0 AS listener_port, 60 AS session_expiry_interval, \
+             0 AS session_expiry_time, 0 AS will_delay_time, i AS rowid FROM n",
+            rows(20_000)
+        );
+        let (_, records, bytes) = worked_on("view", &clients);
+        assert!(records < bytes / 4, "{records} of {bytes} bytes");
+        let messages = format!(
+            "DROP TABLE base_msgs; DELETE FROM retains; CREATE TABLE base_msgs({MESSAGES});
+             INSERT INTO base_msgs {rows} SELECT i, 't', '', '', 0, 1, 0, NULL FROM n;
+             INSERT INTO retains {rows} SELECT i, i FROM n;
+             ALTER TABLE base_msgs ADD COLUMN payload BLOB DEFAULT x'{payload}'",
+            rows = rows(5000),
+            payload = "00".repeat(1500)
+        );
+        let (payload, _, bytes) = worked_on("default", &messages);
+        assert!(payload < 4 * bytes, "{payload} of {bytes} bytes");
+        let message = format!(
+            "DROP TABLE base_msgs; CREATE TABLE base_msgs({MESSAGES}, \
+             payload BLOB AS (zeroblob(20000000)));
+             INSERT INTO base_msgs VALUES(1, 't', '', '', 0, 1, 0, NULL)"
+        );
+        let (payload, _, bytes) = worked_on("generated", &message);
+        assert!(payload < 4 * bytes, "{payload} of {bytes} bytes");
+    }
+
+    /// Nobody has written this by hand either, and the stack has an end.
+    #[test]
+    fn a_column_that_is_a_long_sum_ends_nothing() {
+        let sum = "1+".repeat(500_000);
+        let sql = format!(
+            "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET \
+             sql='CREATE TABLE base_msgs(topic CHECK({sum}1))' WHERE name='base_msgs'"
+        );
+        assert_eq!(worked_on("deep", &sql).1, 0);
     }
 }
