@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use table::*;
 
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
@@ -425,6 +425,56 @@ fn a_save_that_fails_acknowledges_nothing() {
     limits_files(&midge, "unlimited");
     ann.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(read_packet(&mut ann), puback(7).bytes(V311));
+}
+
+/// When the sessions in the store end, by client, in seconds from now.
+fn ends(folder: &Folder) -> Vec<(String, Option<i64>)> {
+    let database = rusqlite::Connection::open(folder.file("midge.sqlite3")).unwrap();
+    let sql = "SELECT client, ends - ? FROM sessions WHERE NOT connected ORDER BY client";
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let mut statement = database.prepare(sql).unwrap();
+    let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Whoever does not come back after a restart is not waited for longer with each that follows.
+#[test]
+fn sessions_end_however_often_the_broker_starts() {
+    let folder = Folder::new("store-ends");
+    let saves = |text: &str| {
+        let midge = start(&folder, text);
+        midge.signals("-USR1");
+        midge.waits_for_log("State is saved");
+        kill(midge);
+        ends(&folder)
+    };
+    let midge = start(&folder, CONFIGURATION);
+    opens(midge.port, connect("ann").durable());
+    let mut bob = midge.opens();
+    let hello = connect("bob").lasting(500).bytes(V5);
+    bob.write_all(&hello).unwrap();
+    read_packet(&mut bob);
+    midge.signals("-USR1");
+    midge.waits_for_log("State is saved");
+    kill(midge);
+    assert!(ends(&folder).iter().all(|(client, _)| client == "ann"));
+    let near = |due: i64| due - 5..=due;
+    let is_near = |ends: Option<i64>, due| ends.is_some_and(|ends| near(due).contains(&ends));
+    let found = saves(CONFIGURATION);
+    assert!(found.contains(&("ann".to_owned(), None)), "{found:?}");
+    assert!(is_near(found[1].1, 500), "{found:?}");
+    let found = saves(&format!(
+        "{CONFIGURATION}persistent_client_expiration 100s\n"
+    ));
+    assert!(
+        is_near(found[0].1, 100) && is_near(found[1].1, 100),
+        "{found:?}"
+    );
+    let found = saves(CONFIGURATION);
+    assert!(
+        is_near(found[0].1, 100) && is_near(found[1].1, 100),
+        "{found:?}"
+    );
 }
 
 /// Where no commit has come yet, what was written beside the database counts, too. A file system in

@@ -9,7 +9,7 @@ use super::{Database, StoreError};
 use crate::broker::Broker;
 use crate::broker::key::{Place, SessionId};
 use crate::broker::record::{Record, SessionRecord, SubscriptionRecord};
-use crate::broker::session::WillMessage;
+use crate::broker::session::{NEVER_EXPIRES, WillMessage, bounded_expiry};
 use crate::config::Config;
 use crate::limits;
 use crate::message::{Identity, Message};
@@ -200,7 +200,7 @@ impl<'r> Reader<'r> {
                 username: row.get::<_, Option<String>>(2)?.map(Into::into),
                 listener: listener.unwrap_or_default(),
             });
-            let record = SessionRecord {
+            let mut record = SessionRecord {
                 session: id,
                 identity,
                 listener_port: port.unwrap_or_default(),
@@ -214,15 +214,41 @@ impl<'r> Reader<'r> {
                 reader.over.insert(number);
                 return Ok(true);
             }
-            if !reader.give(Record::Session(Box::new(record))) {
+            let has_new_end = reader.ends_anew(&mut record);
+            if !reader.give(Record::Session(Box::new(record.clone()))) {
                 reader.refused.insert(number);
                 return Ok(false);
             }
             reader.sessions.insert(number, id);
             reader.scribe.known_session(id, number);
+            if has_new_end {
+                let record = Record::Session(Box::new(record));
+                let (scribe, batch) = (&mut *reader.scribe, &mut *reader.batch);
+                scribe.write([record].into_iter(), batch, reader.now);
+            }
             reader.counts.sessions += 1;
             Ok(true)
         })
+    }
+
+    /// Whether a session ends at another time than its row says, from now on: its connection has ended
+    /// with the process, or `persistent_client_expiration` is shorter than it was. The row must say so,
+    /// or with each start there would be as much time again.
+    fn ends_anew(&self, record: &mut SessionRecord) -> bool {
+        let asked_s = record.expiry_interval_s;
+        let interval_s = bounded_expiry(asked_s, self.config);
+        let is_new = record.is_connected || interval_s != asked_s;
+        if !is_new || interval_s == NEVER_EXPIRES {
+            return false;
+        }
+        let latest = self.now.mono.plus_s(u64::from(interval_s));
+        record.ends_at = match record.is_connected {
+            true => latest,
+            false => record.ends_at.min(latest),
+        };
+        record.expiry_interval_s = interval_s;
+        record.is_connected = false;
+        true
     }
 
     fn read_subscriptions(&mut self) -> Result<(), StoreError> {
