@@ -330,3 +330,16 @@ fn what_is_changed_anywhere_breaks_nothing() {
         }
     }
 }
+
+#[test]
+fn no_session_is_longer_than_sessions_may_be() {
+    let config = Config {
+        persistent_client_expiration: Some(60),
+        ..Config::default()
+    };
+    for version in [4, 6] {
+        let (imported, _) = read(&File::whole(version).bytes, &config, now());
+        let session = told(&imported.records[0]);
+        assert!(session.ends_with("for 60 s until 60"), "{session}");
+    }
+}

@@ -6,7 +6,7 @@
 use crate::broker::inflight::{Delivery, SubscriptionIdentifiers};
 use crate::broker::key::SessionId;
 use crate::broker::record::{Place, Record, SessionRecord, SubscriptionRecord};
-use crate::broker::session::WillMessage;
+use crate::broker::session::{NEVER_EXPIRES, WillMessage, bounded_expiry};
 use crate::codec::property::{Properties, Property};
 use crate::config::Config;
 use crate::limits;
@@ -133,6 +133,11 @@ impl<'g> Gather<'g> {
         let listeners = &self.config.listeners;
         let listener = listeners.iter().position(|one| one.port == client.port);
         let user = Some(client.user).filter(|user| !user.is_empty());
+        let interval_s = bounded_expiry(client.interval_s, self.config);
+        let latest = match interval_s {
+            NEVER_EXPIRES => Mono::NEVER,
+            interval_s => self.now.mono.plus_s(u64::from(interval_s)),
+        };
         self.sessions.push(Record::Session(Box::new(SessionRecord {
             session,
             identity: Rc::new(Identity {
@@ -141,9 +146,9 @@ impl<'g> Gather<'g> {
                 listener: listener.unwrap_or_default(),
             }),
             listener_port: client.port,
-            expiry_interval_s: client.interval_s,
+            expiry_interval_s: interval_s,
             is_connected: false,
-            ends_at: client.ends_at,
+            ends_at: client.ends_at.min(latest),
             will_at: client.will_at,
         })));
     }
