@@ -353,6 +353,27 @@ fn a_message_that_changes_hands_at_once_is_kept() {
     assert_eq!(read_packet(&mut bob), due);
 }
 
+/// Another program that looks into the database while the broker starts holds up nobody but those for
+/// whom something is to be kept, and them as long as it looks.
+#[test]
+fn a_database_in_use_is_waited_for_by_nobody_else() {
+    let folder = Folder::new("store-locked");
+    let midge = start(&folder, CONFIGURATION);
+    leaves_something(midge.port);
+    kill(midge);
+    let path = folder.file("midge.sqlite3");
+    let other = fs::File::options().write(true).open(path).unwrap();
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::fcntl_lock(&other, exclusive).unwrap();
+    let began = Instant::now();
+    let midge = start(&folder, CONFIGURATION);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(midge.log().contains("database is locked"));
+    drop(other);
+    midge.waits_for_log("State is kept in");
+    finds_it(midge.port);
+}
+
 /// Writes beyond this many bytes of a file fail from now on.
 fn limits_files(midge: &Midge, bytes: &str) {
     let mut command = Command::new("prlimit");

@@ -56,6 +56,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Bytes that a batch keeps when it is empty.
 const BATCH_KEPT_BYTES: usize = 64 << 10;
@@ -185,6 +186,8 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(32);
+        // Whoever else has it, the loop does not wait.
+        connection.busy_timeout(Duration::ZERO)?;
         // Before the first look into the file: no other process reads it, and no memory is shared.
         pragma(&connection, "locking_mode", "exclusive")?;
         pragma(&connection, "page_size", &schema::PAGE_BYTES.to_string())?;

@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The layout that is known, of which later ones with the same first number add to it.
 const MAJOR: i64 = 1;
@@ -119,6 +120,7 @@ impl Source {
         // To write, for a lock that keeps a mosquitto off is asked of it; and nothing is written.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::ZERO)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
         let value_bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
