@@ -13,6 +13,8 @@ use process::{Folder, Midge, read_packet, start};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
 use table::*;
 
 /// Damages in each state of the store, unless `MIDGE_DAMAGES` says otherwise.
@@ -207,4 +209,51 @@ fn the_broker_starts_and_serves_whatever_has_worn_out() {
         }
         eprintln!("{name}: {wanted} damages, seed {seed}, {found} of them found");
     }
+}
+
+/// The store of a broker that synced each of its commits and was killed, with the first of them lost.
+fn loses_a_commit(folder: &Folder) {
+    let text = CONFIGURATION.replace("interval 600000", "always");
+    let mut midge = start(folder, &text);
+    lives(&midge, 1);
+    midge.child.kill().unwrap();
+    midge.child.wait().unwrap();
+    let log = folder.file("midge.sqlite3-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[32 + 24 + 100] ^= 1;
+    fs::write(log, bytes).unwrap();
+}
+
+fn copies(folder: &Folder) -> usize {
+    let files = files(folder);
+    let names = files.keys().filter(|name| name.contains("damaged"));
+    names.filter(|name| !name.ends_with("-wal")).count()
+}
+
+/// Whatever else keeps the store from being opened, there is one copy of what was damaged, and not one
+/// for each time that it is tried.
+#[test]
+fn what_is_damaged_is_copied_once() {
+    let folder = Folder::new("worn-once");
+    loses_a_commit(&folder);
+    let database = fs::File::options()
+        .write(true)
+        .open(folder.file("midge.sqlite3"));
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::fcntl_lock(database.as_ref().unwrap(), exclusive).unwrap();
+    let midge = start(&folder, CONFIGURATION);
+    midge.waits_for_log("database is locked");
+    assert_eq!(copies(&folder), 1);
+    sleep(Duration::from_millis(1200));
+    assert_eq!(copies(&folder), 1, "{}", midge.log());
+}
+
+/// Where nothing is synced, a power cut takes commits out of the middle of the log. That was agreed.
+#[test]
+fn nothing_is_missed_that_was_never_synced() {
+    let folder = Folder::new("worn-none");
+    loses_a_commit(&folder);
+    let text = CONFIGURATION.replace("interval 600000", "none");
+    let midge = start(&folder, &text);
+    assert_eq!(copies(&folder), 0, "{}", midge.log());
 }

@@ -208,15 +208,17 @@ impl Store {
         if self.lock.is_none() {
             self.lock = Some(Lock::take(&self.path)?);
         }
-        if wal::is_damaged(&self.path)? {
-            self.tell_damage(broker, now);
-        }
         let sync = match self.mode {
             SyncMode::Always | SyncMode::Interval(_) => Sync::Always,
             SyncMode::None => Sync::Never,
         };
+        // What was never synced may be missing.
+        let must_be_whole = sync == Sync::Always;
+        if must_be_whole && wal::is_damaged(&self.path)? {
+            self.tell_damage(broker, now);
+        }
         let (database, is_made) = Database::open(&self.path, sync)?;
-        if tail::is_ahead(&self.path, database.generation()?)? && !self.was_damaged {
+        if must_be_whole && tail::is_ahead(&self.path, database.generation()?)? {
             self.tell_damage(broker, now);
         }
         if !is_made {
@@ -530,7 +532,10 @@ impl Store {
     /// The log has lost what was in it. What it still says is all that can be read, and it is about to
     /// be worked into the database: somebody may want to look at it as it is.
     fn tell_damage(&mut self, broker: &mut Broker, now: Now) {
-        self.was_damaged = true;
+        // Once, however often it is tried to open it.
+        if std::mem::replace(&mut self.was_damaged, true) {
+            return;
+        }
         broker.store_stats().damaged += 1;
         let path = self.path.display();
         match copy_aside(&self.path, now.unix.0) {

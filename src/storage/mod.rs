@@ -505,7 +505,14 @@ fn set_aside(path: &Path, date: u64) -> io::Result<PathBuf> {
 /// # Errors
 /// What the system says.
 fn copy_aside(path: &Path, date: u64) -> io::Result<PathBuf> {
-    keep_aside(path, date, |from, to| fs::copy(from, to).map(|_| ()))
+    keep_aside(path, date, |from, to| match fs::copy(from, to) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            // Half a copy is of no use, and takes what little room there is.
+            let _ = fs::remove_file(to);
+            Err(error)
+        }
+    })
 }
 
 fn keep_aside(
