@@ -473,12 +473,13 @@ impl Store {
 
     /// Writes what waits, and says so to the broker.
     fn commit(&mut self, broker: &mut Broker, now: Now) {
-        if self.scribe.unhurried_at().is_some_and(|at| at <= now.mono) {
-            self.scribe.write_unhurried(&mut self.batch, now);
-        }
         self.lazy_since = None;
+        // What is unhurried stays where the next value takes its place.
         if let Some(trouble) = self.trouble.take() {
             return self.retry(trouble, broker, now);
+        }
+        if self.scribe.unhurried_at().is_some_and(|at| at <= now.mono) {
+            self.scribe.write_unhurried(&mut self.batch, now);
         }
         self.pace.committed(now.mono);
         if self.batch.is_empty() {
@@ -645,5 +646,54 @@ impl Store {
         }
         self.written(broker);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::{Body, Dates};
+    use super::*;
+
+    /// A broker with a store that was read before, on a disk that takes nothing.
+    fn without_disk() -> (Broker, Keeper) {
+        let mut config = Config::default();
+        config.persistence.enabled = true;
+        config.persistence.location = Some("/nonexistent".into());
+        let mut broker = Broker::new(Rc::new(config.clone()), 7);
+        let mut keeper = Keeper::default();
+        let opened = keeper.open(&mut broker, &config, Now::default());
+        opened.unwrap();
+        let store = keeper.store.as_mut().unwrap();
+        store.trouble.as_mut().unwrap().is_lost = false;
+        (broker, keeper)
+    }
+
+    #[test]
+    fn values_that_nobody_was_promised_do_not_pile_up() {
+        let (mut broker, mut keeper) = without_disk();
+        let body = Body {
+            topic: "tea",
+            properties: &[],
+            payload: &[b'x'; 1000],
+            flags: 0b100,
+            expires: None,
+        };
+        let (now, today) = (Now::default(), 0);
+        let message = body.message(None, &Dates { now, today });
+        for second in 1..60 {
+            let now = Now {
+                mono: Mono::from_millis(1000 * second),
+                ..Now::default()
+            };
+            let store = keeper.store.as_mut().unwrap();
+            let record = Record::Retained(Rc::clone(&message));
+            store
+                .scribe
+                .write([record].into_iter(), &mut store.batch, now);
+            assert!(store.batch.is_empty(), "at {second} s");
+            if keeper.is_due(&mut broker, false, now) {
+                keeper.commit(&mut broker, now);
+            }
+        }
     }
 }
