@@ -353,7 +353,9 @@ impl Store {
         let is_long = self.batch.len() > limits::STORE_WAITING_BYTES_MAX;
         if let Some(trouble) = &mut self.trouble {
             // Not where messages are in the database alone: it cannot be written anew then.
-            trouble.is_lost |= is_long && broker.spilled().next().is_none();
+            let is_all_here =
+                || self.scribe.estate().is_none() && broker.spilled().next().is_none();
+            trouble.is_lost |= is_long && is_all_here();
             if trouble.is_lost {
                 self.batch.clear();
             }
@@ -651,8 +653,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::recall::Estate;
     use super::super::rows::{Body, Dates};
     use super::*;
+    use std::num::NonZeroU64;
 
     /// A broker with a store that was read before, on a disk that takes nothing.
     fn without_disk() -> (Broker, Keeper) {
@@ -694,6 +698,27 @@ mod tests {
             if keeper.is_due(&mut broker, false, now) {
                 keeper.commit(&mut broker, now);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_on_the_disk_alone_is_not_written_over() {
+        let (mut broker, mut keeper) = without_disk();
+        let place = NonZeroU64::MIN;
+        let long = vec![0; limits::STORE_WAITING_BYTES_MAX];
+        let estate = Estate {
+            number: 7,
+            first: place,
+            last: place,
+        };
+        for rest in [Some(estate), None] {
+            let store = keeper.store.as_mut().unwrap();
+            store.scribe.set_estate(rest);
+            store.batch.push(Op::MetaPut, &[Value::Bytes(&long)]);
+            broker.effects().journal.landed(Some(place));
+            keeper.is_due(&mut broker, false, Now::default());
+            let trouble = &keeper.store.as_ref().unwrap().trouble;
+            assert_eq!(trouble.as_ref().unwrap().is_lost, rest.is_none());
         }
     }
 }
