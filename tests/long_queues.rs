@@ -367,3 +367,29 @@ fn what_a_session_has_left_is_no_other_session_s() {
     eve.write_all(&pingreq().bytes(V311)).unwrap();
     assert_eq!(read_packet(&mut eve), pingresp().bytes(V311));
 }
+
+/// What can neither be read nor put aside is not tried again and again.
+#[test]
+fn a_store_that_is_out_of_reach_takes_no_time() {
+    let folder = Folder::new("long-away");
+    fs::create_dir(folder.file("store")).unwrap();
+    let text = configuration(&folder, "").replace("/\n", "/store/\n");
+    let midge = start(&folder, &text);
+    leaves(&midge, "bob", "tea");
+    fills(&midge, 0..15_000);
+    midge.signals("-USR1");
+    midge.waits_for_log("State is saved");
+    let bob = opens(&midge, connect("bob").durable());
+    let path = folder.file("store/midge.sqlite3");
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let noise = vec![0xff; usize::try_from(length).unwrap() - 8192];
+    file.write_all_at(&noise, 8192).unwrap();
+    fs::rename(folder.file("store"), folder.file("away")).unwrap();
+    takes(bob.try_clone().unwrap(), 700);
+    midge.waits_for_log("cannot be put aside");
+    let before = midge.cpu_ticks();
+    sleep(Duration::from_millis(400));
+    let ticks = midge.cpu_ticks() - before;
+    assert!(ticks < 15, "{ticks} hundredths of a second");
+}

@@ -367,8 +367,7 @@ impl Store {
     /// what is in no memory nothing changes.
     fn serve_queues(&mut self, broker: &mut Broker, now: Now) {
         self.recalls.note(broker);
-        let next_at = self.recalls.next_at(self.is_settling());
-        if next_at.is_none_or(|at| at > now.mono) {
+        if self.read_at().is_none_or(|at| at > now.mono) {
             return;
         }
         match self.read_queues(broker, now) {
@@ -441,8 +440,14 @@ impl Store {
 
     /// When something is to be read or written next.
     fn next_at(&self) -> Option<Mono> {
-        let read_at = self.recalls.next_at(self.is_settling());
-        [self.commit_at(), read_at].into_iter().flatten().min()
+        let both = [self.commit_at(), self.read_at()];
+        both.into_iter().flatten().min()
+    }
+
+    /// When something of the queues is to be read; `None`: there is nothing, or nothing to read it from.
+    fn read_at(&self) -> Option<Mono> {
+        self.database.as_ref()?;
+        self.recalls.next_at(self.is_settling())
     }
 
     /// Whether sessions that have ended have left something to be worked off, commit by commit.
