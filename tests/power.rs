@@ -391,8 +391,9 @@ fn record(folder: &Folder, run: &Run) -> Vec<Said> {
         let mut waiting: BTreeSet<u16> = (next..=last).collect();
         says(&mut ann, &waiting);
         while !waiting.is_empty() {
-            if ann.peek(&mut [0]).is_err() {
-                // Refused, which 3.1.1 has no word for: one comes again with what has no answer.
+            if ann.peek(&mut [0]).unwrap_or_default() == 0 {
+                // Refused, which 3.1.1 has no word for: it ends when there is room again, and one comes
+                // again with what has no answer.
                 ann = midge.client(V311, "ann");
                 says(&mut ann, &waiting);
             }

@@ -41,6 +41,9 @@ pub enum Cause {
     ServerShuttingDown,
     /// Kept sessions can be taken back only now, and this connection does not have its own.
     StateReturned,
+    /// Messages of a client that cannot be told were not kept, and can be now: it sends them again when
+    /// it comes again.
+    Unanswered,
     /// No packet came for one and a half Keep Alives.
     KeepAliveTimeout,
     /// A packet was begun and not ended in time.
@@ -135,9 +138,10 @@ impl Cause {
             // `Choice:` there is none for a packet alone.
             Self::KeepAliveTimeout | Self::UnfinishedPacket => ReasonCode::KeepAliveTimeout,
             Self::NoConnect => ReasonCode::MaximumConnectTime,
-            Self::TooManyConnections | Self::TooManyLogins | Self::StateReturned => {
-                ReasonCode::ServerBusy
-            }
+            Self::TooManyConnections
+            | Self::TooManyLogins
+            | Self::StateReturned
+            | Self::Unanswered => ReasonCode::ServerBusy,
             Self::TooManySessions | Self::MemoryShort => ReasonCode::QuotaExceeded,
             Self::ClientIdentifierPrefix => ReasonCode::NotAuthorized,
             Self::SessionTakenOver => ReasonCode::SessionTakenOver,
@@ -219,7 +223,7 @@ impl Cause {
             Self::SessionTakenOver => {
                 format!("Client {name} already connected, closing old connection.")
             }
-            Self::ServerShuttingDown | Self::StateReturned => {
+            Self::ServerShuttingDown | Self::StateReturned | Self::Unanswered => {
                 format!("Client {name} disconnected: {self}.")
             }
             _ if self.log_words() == "not authorised" => {
@@ -245,6 +249,7 @@ impl Cause {
             | Self::Socket(_)
             | Self::ServerShuttingDown
             | Self::StateReturned
+            | Self::Unanswered
             | Self::KeepAliveTimeout
             | Self::UnfinishedPacket
             | Self::NoConnect
@@ -263,6 +268,7 @@ impl fmt::Display for Cause {
             Self::Socket(kind) => write!(f, "connection lost, {kind}"),
             Self::ServerShuttingDown => f.write_str("server shutting down"),
             Self::StateReturned => f.write_str("what was kept is there again"),
+            Self::Unanswered => f.write_str("its messages were not kept, and can be now"),
             Self::KeepAliveTimeout => f.write_str("exceeded timeout"),
             Self::UnfinishedPacket => {
                 let wait_s = limits::PACKET_WAIT_S;

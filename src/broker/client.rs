@@ -161,6 +161,8 @@ pub struct Client {
     pub bridge: bool,
     /// Whether nothing may be written to it until what the journal holds is safe.
     pub is_held: bool,
+    /// Whether a message of its could not be kept, which it cannot be told.
+    pub is_unanswered: bool,
 }
 
 impl Client {
@@ -184,6 +186,7 @@ impl Client {
             is_mapped: false,
             bridge: false,
             is_held: false,
+            is_unanswered: false,
         }
     }
 

@@ -462,11 +462,15 @@ fn refuse_keeping(identity: &Identity) -> (ReasonCode, Option<&'static str>) {
 
 /// Whether an acknowledgement that says this may go out: one of 3.x says yes to everything, and
 /// must not to what was refused for now.
-fn may_answer(conn: ConnId, reason: ReasonCode, state: &State) -> bool {
-    let version = || state.clients.get(conn).map(|client| client.version);
-    reason != ReasonCode::QuotaExceeded
-        || !state.effects.journal.is_refusing()
-        || version().is_some_and(|version| version.has_reason_codes())
+fn may_answer(conn: ConnId, reason: ReasonCode, state: &mut State) -> bool {
+    if reason != ReasonCode::QuotaExceeded || !state.effects.journal.is_refusing() {
+        return true;
+    }
+    let Some(client) = state.clients.get_mut(conn) else {
+        return false;
+    };
+    client.is_unanswered = !client.version.has_reason_codes();
+    !client.is_unanswered
 }
 
 fn log_publish(identity: &Identity, name: &TopicName<'_>, packet: &RawPublish<'_>) {

@@ -107,6 +107,21 @@ impl Broker {
         }
     }
 
+    /// What is told can be made safe again, and all of it is. `Choice:` whoever of 3.x was refused
+    /// anything has no answer to that, and no word could give it one: its connection ends, for what it
+    /// sends again is taken now [MQTT-4.4.0-1].
+    pub fn keeps_again(&mut self, now: Now) {
+        self.kept();
+        let state = &mut self.state;
+        state.effects.journal.refuse(false);
+        let unanswered = state.clients.iter();
+        let unanswered = unanswered.filter(|(_, client)| client.is_unanswered);
+        let unanswered: Vec<ConnId> = unanswered.map(|(conn, _)| conn).collect();
+        for conn in unanswered {
+            disconnect::close_connection(conn, Cause::Unanswered, state, now);
+        }
+    }
+
     /// The counters of what keeps the state, which are the shell's to count.
     pub fn store_stats(&mut self) -> &mut StoreStats {
         &mut self.state.stats.store

@@ -613,14 +613,12 @@ impl Store {
         match done {
             Ok(()) => {
                 log::info!("State is kept in {} again.", self.path.display());
-                broker.effects().journal.refuse(false);
-                broker.kept();
+                broker.keeps_again(now);
             }
             Err(StoreError::Damaged(what)) => {
                 self.give_up(&StoreError::Damaged(what), broker, now);
                 if self.trouble.is_none() {
-                    broker.effects().journal.refuse(false);
-                    broker.kept();
+                    broker.keeps_again(now);
                 }
             }
             Err(_) => {
