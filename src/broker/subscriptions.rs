@@ -361,6 +361,9 @@ impl Subscriptions {
         if group.members.is_empty() {
             let (node, name) = (group.node, Rc::clone(&group.name));
             self.groups.remove(&group_id);
+            if self.groups.len() < self.groups.capacity() / 8 {
+                self.groups.shrink_to(2 * self.groups.len());
+            }
             if let Some(here) = self.shared.get_mut(node) {
                 here.remove(&name);
                 if here.is_empty() {

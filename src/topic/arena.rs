@@ -1,15 +1,18 @@
 //! The nodes of one tree, side by side in chunks.
 //!
 //! ```text
-//!   chunks   [ 0 … 255 ][ 256 … 511 ][ 512 …            NodeId = position + 1
-//!   unused   ──▶ 300 ──▶ 17 ──▶ 256                     linked through `next`
+//!   chunks   [ 0 … 255 ][ given back ][ 512 …           NodeId = position + 1
+//!   unused   ──▶ 17 ──▶ 200           ──▶ 530           in each chunk, linked through `next`
 //! ```
 //!
 //! It is apart from the tree so that what a node costs is decided in one file. Chunks instead of one
-//! vector: growing never copies the nodes there are, and never asks for twice the memory. It must
-//! never give one slot to two nodes, and never move a node: a [`NodeId`] is its place.
+//! vector: growing never copies the nodes there are, and never asks for twice the memory; and a chunk
+//! whose nodes have all gone gives its memory back, or whoever has once filled the tree would hold it
+//! for ever. New nodes go where the first room is, so that the chunks behind empty. It must never give
+//! one slot to two nodes, and never move a node: a [`NodeId`] is its place.
 
 use super::level::Level;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut, Range};
 
@@ -135,51 +138,76 @@ impl<T> Node<T> {
     }
 }
 
+/// Slots side by side.
+struct Chunk<T> {
+    /// Empty once it is given back.
+    nodes: Vec<Node<T>>,
+    unused: Option<NodeId>,
+    used: u32,
+}
+
+impl<T> Chunk<T> {
+    /// Without a slot.
+    const EMPTY: Self = Self {
+        nodes: Vec::new(),
+        unused: None,
+        used: 0,
+    };
+
+    fn has_room(&self) -> bool {
+        self.unused.is_some() || self.nodes.len() < CHUNK_NODES
+    }
+}
+
 /// All nodes of one tree; the root is always there.
 pub(super) struct Arena<T> {
-    chunks: Vec<Vec<Node<T>>>,
-    unused: Option<NodeId>,
-    unused_count: u32,
+    chunks: Vec<Chunk<T>>,
+    /// Chunks that have room for one more node.
+    roomy: BTreeSet<usize>,
+    live: u32,
 }
 
 impl<T> Arena<T> {
     /// The root alone.
     pub(super) fn new() -> Self {
-        Self {
-            chunks: vec![vec![Node::blank()]],
+        let chunk = Chunk {
+            nodes: vec![Node::blank()],
             unused: None,
-            unused_count: 0,
+            used: 1,
+        };
+        Self {
+            chunks: vec![chunk],
+            roomy: BTreeSet::from([0]),
+            live: 1,
         }
     }
 
     /// Slots there are, in use or not; every [`NodeId::index`] is below it.
     pub(super) fn slots(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1) << CHUNK_BITS;
-        let last = self.chunks.last().map_or(0, Vec::len);
+        let last = self.chunks.last().map_or(0, |chunk| chunk.nodes.len());
         u32::try_from(full + last).unwrap_or(u32::MAX)
     }
 
     /// Nodes in use, the root among them.
     pub(super) fn live(&self) -> u32 {
-        self.slots() - self.unused_count
+        self.live
     }
 
-    /// The node at `id`; in a slot not in use, a blank one.
+    /// The node at `id`; in a slot not in use, a blank one or none.
     #[inline]
     pub(super) fn get(&self, id: NodeId) -> Option<&Node<T>> {
         let index = id.index() as usize;
-        self.chunks
-            .get(index >> CHUNK_BITS)?
-            .get(index % CHUNK_NODES)
+        let chunk = self.chunks.get(index >> CHUNK_BITS)?;
+        chunk.nodes.get(index % CHUNK_NODES)
     }
 
     /// The node at `id`, to be changed.
     #[inline]
     pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node<T>> {
         let index = id.index() as usize;
-        self.chunks
-            .get_mut(index >> CHUNK_BITS)?
-            .get_mut(index % CHUNK_NODES)
+        let chunk = self.chunks.get_mut(index >> CHUNK_BITS)?;
+        chunk.nodes.get_mut(index % CHUNK_NODES)
     }
 
     /// Puts a node of this text and hash under `parent`, in a slot used before if there is one. It is in no
@@ -191,37 +219,69 @@ impl<T> Arena<T> {
             hash,
             ..Node::blank()
         };
-        if let Some(id) = self.unused {
-            if let Some(slot) = self.get_mut(id) {
-                let unused = slot.next;
-                *slot = node;
-                self.unused = unused;
-                self.unused_count -= 1;
-                return id;
+        let roomy = self.roomy.first().copied();
+        let at = roomy.unwrap_or_else(|| {
+            self.chunks.push(Chunk::EMPTY);
+            self.roomy.insert(self.chunks.len() - 1);
+            self.chunks.len() - 1
+        });
+        let chunk = &mut self.chunks[at];
+        let unused = chunk.unused.map(|id| id.index() as usize % CHUNK_NODES);
+        let place = match unused {
+            Some(place) => {
+                let left = std::mem::replace(&mut chunk.nodes[place], node);
+                chunk.unused = left.next;
+                place
             }
-        }
-        let id = NodeId::at(self.slots());
-        match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK_NODES => chunk.push(node),
-            _ => {
-                let mut chunk = Vec::with_capacity(CHUNK_NODES);
-                chunk.push(node);
-                self.chunks.push(chunk);
+            None => {
+                if chunk.nodes.capacity() == 0 {
+                    chunk.nodes.reserve_exact(CHUNK_NODES);
+                }
+                chunk.nodes.push(node);
+                chunk.nodes.len() - 1
             }
+        };
+        chunk.used += 1;
+        if !chunk.has_room() {
+            self.roomy.remove(&at);
         }
-        id
+        self.live += 1;
+        let index = u32::try_from((at << CHUNK_BITS) + place);
+        NodeId::at(index.unwrap_or(u32::MAX))
     }
 
-    /// Gives the slot of a node that is in no list any more to the next one that asks.
+    /// Gives the slot of a node that is in no list any more to the next one that asks, or back.
     pub(super) fn free(&mut self, id: NodeId) {
-        let unused = self.unused;
-        if let Some(slot) = self.get_mut(id) {
+        let index = id.index() as usize;
+        let at = index >> CHUNK_BITS;
+        let Some(chunk) = self.chunks.get_mut(at) else {
+            return;
+        };
+        if let Some(slot) = chunk.nodes.get_mut(index % CHUNK_NODES) {
             *slot = Node {
-                next: unused,
+                next: chunk.unused,
                 ..Node::blank()
             };
-            self.unused = Some(id);
-            self.unused_count += 1;
+            chunk.unused = Some(id);
+            chunk.used -= 1;
+            self.live -= 1;
+            self.roomy.insert(at);
+        }
+        // Not the only one with room: the next node may come at once.
+        if chunk.used == 0 && self.roomy.len() > 1 {
+            *chunk = Chunk::EMPTY;
+            self.trim();
+        }
+    }
+
+    /// Forgets chunks at the end that were given back.
+    fn trim(&mut self) {
+        while self.chunks.last().is_some_and(|last| last.nodes.is_empty()) {
+            self.chunks.pop();
+            self.roomy.remove(&self.chunks.len());
+        }
+        if self.chunks.len() < self.chunks.capacity() / 4 {
+            self.chunks.shrink_to(2 * self.chunks.len());
         }
     }
 
@@ -240,14 +300,14 @@ impl<T> Index<NodeId> for Arena<T> {
 
     fn index(&self, id: NodeId) -> &Node<T> {
         let index = id.index() as usize;
-        &self.chunks[index >> CHUNK_BITS][index % CHUNK_NODES]
+        &self.chunks[index >> CHUNK_BITS].nodes[index % CHUNK_NODES]
     }
 }
 
 impl<T> IndexMut<NodeId> for Arena<T> {
     fn index_mut(&mut self, id: NodeId) -> &mut Node<T> {
         let index = id.index() as usize;
-        &mut self.chunks[index >> CHUNK_BITS][index % CHUNK_NODES]
+        &mut self.chunks[index >> CHUNK_BITS].nodes[index % CHUNK_NODES]
     }
 }
 
@@ -275,6 +335,48 @@ mod tests {
         }
         assert_eq!((arena.slots(), arena.live()), (1001, 1001));
         assert_eq!(arena.range(990..5000).count(), 11);
+    }
+
+    #[test]
+    fn chunks_whose_nodes_have_gone_are_given_back() {
+        let mut arena = Arena::<u8>::new();
+        let add = |arena: &mut Arena<u8>| arena.add(NodeId::ROOT, Level::EMPTY, 0);
+        let ids: Vec<_> = (0..4 * CHUNK_NODES).map(|_| add(&mut arena)).collect();
+        let held = |arena: &Arena<u8>| {
+            let chunks = arena.chunks.iter();
+            chunks.filter(|chunk| chunk.nodes.capacity() > 0).count()
+        };
+        assert_eq!(held(&arena), 5);
+        // All but the last one: what is in it keeps its place.
+        let (last, others) = ids.split_last().unwrap();
+        others.iter().for_each(|id| arena.free(*id));
+        assert_eq!((held(&arena), arena.live()), (2, 2));
+        assert_eq!(arena.slots() as usize, 4 * CHUNK_NODES + 1);
+        assert!(arena.get(others[CHUNK_NODES]).is_none());
+        assert_eq!(arena.range(0..arena.slots()).count(), CHUNK_NODES + 1);
+        arena.free(*last);
+        assert_eq!((held(&arena), arena.live()), (1, 1));
+        assert_eq!(arena.slots() as usize, CHUNK_NODES);
+        // And all of it can be had again.
+        let again: Vec<_> = (0..4 * CHUNK_NODES).map(|_| add(&mut arena)).collect();
+        let mut places: Vec<_> = again.iter().map(|id| id.index() as usize).collect();
+        places.sort_unstable();
+        assert!(places.into_iter().eq(1..=4 * CHUNK_NODES));
+    }
+
+    #[test]
+    fn who_comes_and_goes_at_the_edge_of_a_chunk_asks_for_no_memory() {
+        let mut arena = Arena::<u8>::new();
+        let mut id = NodeId::ROOT;
+        for _ in 0..CHUNK_NODES {
+            id = arena.add(NodeId::ROOT, Level::EMPTY, 0);
+        }
+        let at = std::ptr::from_ref(&arena[id]);
+        for _ in 0..3 {
+            arena.free(id);
+            assert_eq!(arena.add(NodeId::ROOT, Level::EMPTY, 0), id);
+            assert_eq!(std::ptr::from_ref(&arena[id]), at);
+        }
     }
 
     #[test]

@@ -21,6 +21,10 @@ const PLACES: usize = 12;
 /// them, too many stand in a bucket that is not their own.
 const EDGES_PER_BUCKET: usize = 11;
 
+/// The part of what fits below which there are half as many buckets: far enough from full that a few
+/// edges more or less do not bring them back.
+const SPARSE_SHARE: usize = 8;
+
 /// One line of a cache.
 #[derive(Clone)]
 #[repr(C, align(64))]
@@ -110,14 +114,19 @@ impl Buckets {
     /// Adds an edge that is not there. `hash_of` says the hash of one that is.
     pub(super) fn insert(&mut self, hash: u32, id: NodeId, hash_of: impl Fn(NodeId) -> u32) {
         if self.edges >= self.buckets.len() * EDGES_PER_BUCKET {
-            let more = vec![Bucket::EMPTY; (self.buckets.len() * 2).max(1)];
-            let before = std::mem::replace(&mut self.buckets, more);
-            for id in before.iter().flat_map(|bucket| bucket.ids).flatten() {
-                self.put(hash_of(id), id);
-            }
+            self.resize((self.buckets.len() * 2).max(1), hash_of);
         }
         self.put(hash, id);
         self.edges += 1;
+    }
+
+    /// Moves all edges to so many buckets, a power of two.
+    fn resize(&mut self, count: usize, hash_of: impl Fn(NodeId) -> u32) {
+        let others = vec![Bucket::EMPTY; count];
+        let before = std::mem::replace(&mut self.buckets, others);
+        for id in before.iter().flat_map(|bucket| bucket.ids).flatten() {
+            self.put(hash_of(id), id);
+        }
     }
 
     /// Puts an edge into the first bucket on its way with room; there is always one.
@@ -134,8 +143,8 @@ impl Buckets {
         debug_assert!(false, "every bucket is full");
     }
 
-    /// Takes an edge out that is there.
-    pub(super) fn remove(&mut self, hash: u32, id: NodeId) {
+    /// Takes an edge out that is there. `hash_of` says the hash of one that stays.
+    pub(super) fn remove(&mut self, hash: u32, id: NodeId, hash_of: impl Fn(NodeId) -> u32) {
         let count = self.buckets.len();
         let mut is_in = |at: usize| self.buckets.get_mut(at).is_some_and(|at| at.take(id));
         let Some(steps) = way(hash, count).position(&mut is_in) else {
@@ -148,6 +157,9 @@ impl Buckets {
             }
         }
         self.edges -= 1;
+        if count > 1 && self.edges < count * EDGES_PER_BUCKET / SPARSE_SHARE {
+            self.resize(count / 2, hash_of);
+        }
     }
 
     /// How many there are.
@@ -225,13 +237,14 @@ mod tests {
         }
         assert!(ids.iter().all(|id| holds(&table, *id) == Some(*id)));
         for (count, id) in alike.iter().enumerate() {
-            table.remove(hash_of(*id), *id);
+            table.remove(hash_of(*id), *id, hash_of);
             assert_eq!((holds(&table, *id), table.len()), (None, 99 - count));
             assert!(others.iter().all(|id| holds(&table, *id) == Some(*id)));
         }
         for id in others {
-            table.remove(hash_of(*id), *id);
+            table.remove(hash_of(*id), *id, hash_of);
         }
+        assert_eq!(table.buckets.len(), 1, "what many took is given back");
         let is_clear = |bucket: &Bucket| bucket.passed_by == 0 && bucket.tags == [0; PLACES];
         assert!(table.len() == 0 && table.buckets.iter().all(is_clear));
     }

@@ -89,7 +89,7 @@ impl Edges {
     pub(super) fn remove<T>(&mut self, nodes: &Arena<T>, id: NodeId) {
         let hash = node_hash(nodes, id);
         if let Some(table) = self.tables.get_mut(table(hash)) {
-            table.remove(hash, id);
+            table.remove(hash, id, |id| node_hash(nodes, id));
         }
     }
 
