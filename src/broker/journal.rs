@@ -14,6 +14,7 @@ use super::record::{Place, Record, SessionRecord, SubscriptionRecord};
 use super::session::{Session, WillMessage};
 use super::subscriptions::Subscription;
 use crate::config::Config;
+use crate::limits;
 use crate::message::{Message, PacketIdentifier, Publication, QoS};
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -88,6 +89,7 @@ impl Journal {
     pub fn keep(&mut self) -> Vec<ConnId> {
         self.kept = self.promises;
         self.is_ahead = false;
+        self.records.shrink_to(limits::TURN_LIST_PLACES);
         std::mem::take(&mut self.held)
     }
 
@@ -328,5 +330,22 @@ impl Journal {
             let topic = message.publication().topic.into();
             self.tell(Record::Cleared(topic));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_records_leaves_nothing_of_itself() {
+        let mut journal = Journal::default();
+        journal.begin(0);
+        for _ in 0..10 * limits::TURN_LIST_PLACES {
+            journal.landed(Some(Place::MIN));
+        }
+        drop(journal.take());
+        journal.keep();
+        assert!(journal.records.capacity() <= limits::TURN_LIST_PLACES);
     }
 }

@@ -142,6 +142,8 @@ impl Scribe {
         for record in &records {
             self.write_one(record, &mut bodies, batch, now);
         }
+        trim(&mut self.shared);
+        trim(&mut self.holders);
     }
 
     fn write_one(
@@ -409,6 +411,13 @@ impl Scribe {
     }
 }
 
+/// Gives the room of rows back that have gone: queues that were long once must not hold it for ever.
+fn trim<V>(rows: &mut HashMap<i64, V>) {
+    if rows.len() < rows.capacity() / 8 {
+        rows.shrink_to(2 * rows.len());
+    }
+}
+
 /// A session is over, but for its rows in `queue`.
 pub fn drop_session(number: i64, batch: &mut Batch) {
     for op in [
@@ -444,4 +453,29 @@ fn retained(message: &Rc<Message>, batch: &mut Batch, now: Now) {
             Value::Bytes(publication.payload),
         ],
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_queues_that_are_over_leave_nothing() {
+        let (mut scribe, mut batch, now) = (Scribe::default(), Batch::default(), Now::default());
+        let (holders, others) = (1..=1000, 1001..=10_000);
+        let place = |at: u64| Place::MIN.saturating_add(at);
+        for at in others.clone() {
+            let holder = row(place(at % 1000 + 1));
+            scribe.known_share(holder);
+            scribe.took(place(at), Some(holder));
+        }
+        assert!(scribe.shared.len() == 9000 && scribe.holders.len() == 1000);
+        let landed = holders.chain(others).map(|at| Record::Landed(place(at)));
+        scribe.write(landed, &mut batch, now);
+        assert!(scribe.shared.is_empty() && scribe.holders.is_empty());
+        assert_eq!(
+            (scribe.shared.capacity(), scribe.holders.capacity()),
+            (0, 0)
+        );
+    }
 }
