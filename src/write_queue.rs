@@ -180,6 +180,9 @@ impl Buffers {
     }
 }
 
+/// Bytes of a chunk that is full, with the packet that has filled it, unless that is a long one.
+const CHUNK_ROOM_BYTES: usize = limits::CHUNK_BYTES_MAX + 2 * limits::COPY_BELOW;
+
 /// Bytes that the first allocation of a vector of bytes takes, at least.
 const MIN_BYTES: usize = 8;
 
@@ -204,8 +207,11 @@ struct More {
 impl More {
     fn push(&mut self, chunk: Chunk) {
         if !self.last.is_empty() {
-            self.chunks
-                .push_back(Chunk::Bytes(std::mem::take(&mut self.last)));
+            let mut last = std::mem::take(&mut self.last);
+            if last.capacity() - last.len() > limits::COPY_BELOW {
+                last.shrink_to_fit(); // it was to be a long one
+            }
+            self.chunks.push_back(Chunk::Bytes(last));
         }
         self.chunks.push_back(chunk);
     }
@@ -253,7 +259,7 @@ impl WriteQueue {
                 Front::Own(own, _) if own.len() < limits::CHUNK_BYTES_MAX => {
                     growth(own.len(), own.capacity(), bytes)
                 }
-                Front::Own(..) => bytes,
+                Front::Own(..) => CHUNK_ROOM_BYTES.max(bytes),
                 Front::Common(place) => 2 * (place.bytes() + bytes), // to be settled first
             };
             return front + size_of::<More>() + 4 * chunk;
@@ -264,7 +270,7 @@ impl WriteQueue {
         };
         match more.last.len() < limits::CHUNK_BYTES_MAX {
             true => table + growth(more.last.len(), more.last.capacity(), bytes),
-            false => table + bytes,
+            false => table + CHUNK_ROOM_BYTES.max(bytes),
         }
     }
 
@@ -451,9 +457,18 @@ impl WriteQueue {
 /// The vector that own bytes are appended to behind `front`.
 #[cold]
 fn tail_behind(more: &mut Option<Box<More>>) -> &mut Vec<u8> {
-    let more = more.get_or_insert_default();
+    // Behind a full one comes another: it is made as long as it may become, for a vector that doubles
+    // would end up with twice as much.
+    let another = || Vec::with_capacity(CHUNK_ROOM_BYTES);
+    let more = more.get_or_insert_with(|| {
+        Box::new(More {
+            last: another(),
+            ..More::default()
+        })
+    });
     if more.last.len() >= limits::CHUNK_BYTES_MAX {
-        let full = std::mem::take(&mut more.last);
+        let mut full = std::mem::replace(&mut more.last, another());
+        full.shrink_to(CHUNK_ROOM_BYTES);
         more.chunks.push_back(Chunk::Bytes(full));
     }
     &mut more.last
@@ -595,10 +610,19 @@ mod tests {
     #[test]
     fn one_chunk_does_not_grow_without_end() {
         let (mut queue, mut buffers) = (WriteQueue::default(), Buffers::default());
-        for _ in 0..3 * limits::CHUNK_BYTES_MAX / 100 {
+        for _ in 0..8 * limits::CHUNK_BYTES_MAX / 100 {
             queue.write(&mut buffers, |out| out.extend_from_slice(&[7; 100]));
         }
         assert!(queue.front.len() <= limits::CHUNK_BYTES_MAX + 100);
+        let more = queue.more.as_ref().unwrap();
+        let capacities = more.chunks.iter().map(|chunk| match chunk {
+            Chunk::Bytes(bytes) => bytes.capacity(),
+            Chunk::Shared(..) => 0,
+        });
+        let held = capacity(&queue) + capacities.sum::<usize>() + more.last.capacity();
+        // The first one and the last one may be half empty.
+        let held_max = queue.bytes() + 2 * limits::CHUNK_BYTES_MAX;
+        assert!(held <= held_max, "{held} bytes for {}", queue.bytes());
         let bytes = queue.bytes();
         assert_eq!(read_all(&queue, &[]).len(), bytes);
         queue.consume(bytes);

@@ -41,7 +41,7 @@ const LIMIT: usize = 20 << 20;
 const ABSENT: usize = 10;
 /// Clients that do not read, and the QoS 0 messages of a kilobyte that they are sent: ten times
 /// what their sockets take.
-const SLOW: usize = 8;
+const SLOW: usize = 16;
 const SEEN: usize = 20_000;
 const SEEN_BYTES: usize = 1000;
 /// Clients that connect in the end, each with a Will, until no more are let in.
