@@ -92,7 +92,7 @@ impl Kept {
     fn lines(&self) -> (Vec<String>, usize) {
         let mut names: BTreeMap<SessionId, String> = BTreeMap::new();
         let mut lines = Vec::new();
-        self.broker.recount(|record| {
+        self.broker.recount(&mut |record| {
             if let Record::Session(record) = &record {
                 // Who has only messages on the disk ends with its connection.
                 if record.expiry_interval_s > 0 {

@@ -151,7 +151,7 @@ impl Broker {
 
     /// Tells everything that is durable, as [`Broker::restore`] takes it. Messages that are in the
     /// store alone are not among it.
-    pub fn recount(&self, mut tell: impl FnMut(Record)) {
+    pub fn recount(&self, tell: &mut dyn FnMut(Record)) {
         let state = &self.state;
         for (id, session) in state.sessions.iter().filter(|(_, s)| s.is_lasting()) {
             tell(Record::Session(Box::new(SessionRecord::of(
@@ -162,7 +162,7 @@ impl Broker {
             if let Some(will) = &session.will {
                 tell(Record::Will(id, Some(will.clone())));
             }
-            recount_subscriptions(id, session, state, &mut tell);
+            recount_subscriptions(id, session, state, tell);
             let Some(flights) = &session.flights else {
                 continue;
             };
@@ -202,7 +202,7 @@ fn recount_subscriptions(
     id: SessionId,
     session: &Session,
     state: &State,
-    tell: &mut impl FnMut(Record),
+    tell: &mut dyn FnMut(Record),
 ) {
     let record = |filter: String, group, subscription: &Subscription| {
         Record::Subscribed(Box::new(SubscriptionRecord {

@@ -563,6 +563,7 @@ impl Server {
         }
     }
 
+    #[inline(never)]
     fn flush_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.broker.effects().dirty);
         for conn in dirty.drain(..) {

@@ -288,7 +288,7 @@ impl Store {
                 self.give_up(&error, broker, now);
                 // Whatever was read is written again, at places of its own.
                 let mut last_place = 0;
-                broker.recount(|record| {
+                broker.recount(&mut |record| {
                     if let Record::Queued(_, place, ..) = &record {
                         last_place = last_place.max(place.get());
                     }
@@ -328,7 +328,7 @@ impl Store {
         }
         // What was retained meanwhile is all that there is beside.
         let mut retained = Vec::new();
-        broker.recount(|record| {
+        broker.recount(&mut |record| {
             if let Record::Retained(_) = record {
                 retained.push(record);
             }
@@ -593,7 +593,7 @@ impl Store {
         self.batch.clear();
         self.scribe = Scribe::default();
         let mut records = Vec::new();
-        broker.recount(|record| records.push(record));
+        broker.recount(&mut |record| records.push(record));
         self.scribe.write(records.into_iter(), &mut self.batch, now);
         self.scribe.write_unhurried(&mut self.batch, now);
         self.note_date(now);

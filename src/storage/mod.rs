@@ -455,7 +455,7 @@ pub fn export(config: &Config, out: &Path, now: Now) -> Result<String, StoreErro
     let reader = Reader::new(&database, &mut broker, told, config, now);
     reader.read()?;
     let mut records = Vec::new();
-    broker.recount(|record| records.push(record));
+    broker.recount(&mut |record| records.push(record));
     let file = create(out, &path)?;
     let written = match is_for_plugin(out) {
         true => plugin::write::write(out, &records, now),

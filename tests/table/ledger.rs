@@ -123,7 +123,7 @@ impl Ledger {
     /// is here.
     pub fn lines_of(&self, broker: &Broker) -> Vec<String> {
         let mut whole = Self::default();
-        broker.recount(|record| whole.enter(record));
+        broker.recount(&mut |record| whole.enter(record));
         for (id, first, last, count) in broker.spilled() {
             let there: Vec<_> = self.waiting(id, first, last).collect();
             assert_eq!(there.len(), count, "{id:?}, from {first} to {last}");
@@ -282,7 +282,7 @@ impl Ledger {
         }
         broker.effects().journal.begin(self.last_place());
         *self = Self::default();
-        broker.recount(|record| self.enter(record));
+        broker.recount(&mut |record| self.enter(record));
         stored.into_iter().for_each(|record| self.enter(record));
     }
 }
