@@ -388,7 +388,13 @@ fn with_few_file_descriptors_left_or_none_a_reload_is_whole_or_none() {
     // The files need one at a time, then the listeners one each, and the log one more.
     for left in 0..=5 {
         held.clear();
-        waits_for(|| open() < LIMIT / 2);
+        // Until the last of them has gone.
+        let mut seen = LIMIT;
+        waits_for(|| {
+            let before = std::mem::replace(&mut seen, open());
+            sleep(Duration::from_millis(50));
+            seen < LIMIT / 2 && seen == before
+        });
         while open() < LIMIT - left {
             let before = open();
             held.push(scene.midge.opens());
